@@ -1,0 +1,1 @@
+"""A partition's leader and followers: pure cores that compute, and the replica that does."""
