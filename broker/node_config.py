@@ -1,0 +1,86 @@
+"""`NodeConfig`: one node's settings as a value; each field says why its default where that is not Kafka's.
+
+Invariants of one that `broker/config.py` returned: the node's own voter entry agrees with its roles, every `https`
+listener has its files, and nothing listens beyond this machine unless that was asked for in words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.config_values import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a TLS server shows: a certificate chain and its key, both in PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTlsFiles:
+    """What both ends of a peer link show and demand (mutual TLS): PEM files, `authorities` signed the other's."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's settings. Paths are absolute; hosts are without brackets; an empty host means every address."""
+
+    node_id: int
+    cluster_id: str | None = None  # only where the file pins it; otherwise meta.properties knows
+    roles: frozenset[str]
+    voters: Mapping[int, tuple[str, int]]
+    rack: str | None = None
+
+    node_directory: Path  # meta.properties, formation.properties, kraft.log
+    metadata_directory: Path  # the quorum's journal, vote and snapshots
+    log_directories: tuple[Path, ...]  # the partitions
+
+    peer_listener: tuple[str, int]
+    advertised_peer: tuple[str, int]
+    http_listeners: tuple[Listener, ...]
+    advertised_http: Listener
+    kafka_listeners: tuple[Listener, ...] = ()
+    advertised_kafka: tuple[Listener, ...] = ()
+    http_tls: TlsFiles | None = None
+    peer_tls: PeerTlsFiles | None = None
+    insecure_listeners: bool = False
+
+    http_header_timeout_ms: int = 10_000  # a slow-loris client holds a connection no longer
+    http_body_timeout_ms: int = 30_000
+    connections_max_idle_ms: int = 600_000
+    max_connections: int = 10_000
+    max_connections_per_ip: int = 2_000  # behind one proxy all clients share an address
+    socket_request_max_bytes: int = 100 * 2**20  # Kafka's; a body, also after it was unzipped
+    queued_max_request_bytes: int = 256 * 2**20  # bodies in flight at once; beyond it clients are told to wait (429)
+    fetch_max_bytes: int = 55 * 2**20
+
+    num_partitions: int = 1
+    default_replication_factor: int = 1
+    auto_create_topics_enable: bool = False  # Kafka: true; a typo in a topic's name should be an error
+
+    broker_session_timeout_ms: int = 6_000
+    broker_heartbeat_interval_ms: int = 500
+    quorum_election_timeout_ms: int = 400  # the shortest; the longest is twice this
+    metadata_snapshot_entries: int | None = None  # None: as kraft/ thinks best
+    replica_lag_time_max_ms: int = 30_000
+
+    log_dir_reserved_bytes: int = 64 * 2**20  # S19: below it produce is refused so that metadata can still be written
+    log_retention_check_interval_ms: int = 300_000
+    log_flush_offset_checkpoint_interval_ms: int = 60_000
+    log_max_open_files: int = 1_000
+    topic_defaults: Mapping[str, str] = field(default_factory=dict)  # topic key -> text, only what was set
+
+    log_level: str = "info"
+    log_format: str = "auto"  # JSON unless the log goes to a terminal
+
+    @property
+    def is_voter(self) -> bool:
+        """This node has a vote in the metadata quorum."""
+        return self.node_id in self.voters
