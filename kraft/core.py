@@ -5,16 +5,16 @@ FACE (final; the body follows):
     core = Core(config, state_machine, transport, on_applied=..., on_role_change=..., on_failure=...)
 
 Driver's contract
-- `transport` is a pysyncobj `Transport` with one more method, `flush()`. `send(voter, message) -> bool` only queues (False:
-  not connected or queue full, nothing was queued); nothing may leave before the core calls `flush()`, which it does from
-  `tick()` when everything that the messages promise is on disk. `ready` is True from the start. Messages are dicts of
-  str -> None | bool | int | str | bytes | list/tuple of the same; commands are raw bytes. Received lists may be lists or tuples.
+- `transport` is a pysyncobj `Transport` with one more method, `flush()`. `send(voter, message) -> bool` only queues
+  (False: not connected or queue full, and nothing was queued); nothing may leave before the core calls `flush()`, which
+  it does from `tick()` when everything that the messages promise is on disk. `ready` is True from the start.
+  The shapes of messages stand in kraft/raft_messages.py; the transport drops what does not have them.
 - The transport calls `self._onNodeConnected(Voter(id))`, `self._onNodeDisconnected(...)` and
   `self._onMessageReceived(Voter(id), message)` for voters only, on the core's thread, never from inside `send`/`flush`,
   and then sees to it that `tick()` runs soon (one tick may serve many messages).
-- `tick()` runs at least every 50 ms, and soon after any message, connection or proposal. It returns True when it wants to be
-  called again at once. It never raises: a fatal error is reported once to `on_failure`, after which the core sends nothing,
-  answers nothing and ignores everything.
+- `tick()` runs at least every 50 ms, and soon after any message, connection or proposal. It returns True when it wants
+  to be called again at once. It never raises: a fatal error is reported once to `on_failure`, after which the core sends
+  nothing, answers nothing and ignores everything.
 - Callbacks come from inside `tick()`, last, when the core is at rest: they may call `propose`, `barrier` and `status`,
   not `tick`. One that raises is a fatal error.
 """
@@ -64,7 +64,7 @@ class Core:
         raise NotImplementedError
 
     def barrier(self, outcome: Outcome) -> None:
-        """Outcome's result is an index: everything acknowledged before this call is applied here, and this is the leader."""
+        """The result is an index: all that was acknowledged before this call is applied here, and this node leads."""
         raise NotImplementedError
 
     def status(self) -> QuorumStatus:
@@ -73,7 +73,8 @@ class Core:
     def committed_entries(self, from_index: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], int] | None:
         """Applied application commands from `from_index` on as (index, command), and the index to ask for next.
 
-        At least one entry where there is one; none and `from_index` where there is none yet; None: compacted, use the snapshot.
+        At least one entry where there is one; none and `from_index` where there is none yet.
+        None: compacted away, use the snapshot.
         """
         raise NotImplementedError
 

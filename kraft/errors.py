@@ -1,9 +1,8 @@
 """What a proposal or a call to a peer can end in, other than an answer.
 
-`NotLeader` is certain: nothing was appended, asking the named leader is safe. `OutcomeUnknown` is the honest "may or may not
-have happened": the caller retries with the same command id. Neither is a bug, and neither is the disk's failure: those are
-`JournalDamagedError` (kraft/journal.py), `SnapshotDamagedError` (kraft/snapshot.py) and plain OSError, and all of them stop
-the node.
+`NotLeader` is certain: nothing was appended, asking the named leader is safe. `OutcomeUnknown` is the honest "may or
+may not have happened": the caller retries with the same command id. Neither is a bug, and neither is a failing disk:
+that is `DamagedError` (what is on disk is not what was written) or a plain OSError, and both stop the node.
 """
 
 
@@ -25,3 +24,18 @@ class OutcomeUnknown(QuorumError):  # noqa: N818 - the name is the answer
 
 class PeerUnavailable(QuorumError):  # noqa: N818 - the name is the answer
     """The request did not reach the peer: it was certainly not carried out."""
+
+
+class DamagedError(Exception):
+    """A file of the metadata directory is not what was written. Names the file and how to re-join the node.
+
+    Raised at start, before any message leaves (S16): a voter that forgot what it acknowledged must not vote.
+    """
+
+    def __init__(self, path: str, damage: str) -> None:
+        super().__init__(
+            f"{path}: {damage}. This voter may have acknowledged what it no longer has, so it does not start. "
+            f"To re-join it: with a majority of the other voters up, move the directory of this file away and start the "
+            f"node with --format; it catches up from the leader before it votes again."
+        )
+        self.path = path

@@ -1,7 +1,7 @@
 """What one member of the metadata quorum is told at its start, and the state machine that it carries.
 
-Invariants: the voter list is static and odd (1, 3 or 5); `initial_directories` is given in the first formation of a cluster
-and never again: a directory that lost its journal must not vote (see kraft/voter_directories.py).
+Invariants: the voter list is static and odd (1, 3 or 5); `initial_directories` is given in the first formation of a
+cluster and never again: a directory that lost its journal must not vote (see kraft/voter_directories.py).
 """
 
 from collections.abc import Mapping
@@ -34,16 +34,16 @@ class PeerTls:
     """Mutual TLS on the peer link; the certificate's name is bound to the node id (kraft/peer_transport.py)."""
 
     certificate_file: str
-    private_key_file: str
-    authority_file: str
+    key_file: str
+    ca_file: str
 
 
 @dataclass(frozen=True, slots=True)
 class QuorumConfig:
     """One node's place in the quorum. A node that is not in `voters` is an observer: it never votes and never appends.
 
-    `voters` maps node id to (host, port) of the peer listener; `listen` is this node's own bind address; `directory` holds
-    the journal, the term and vote, and the snapshot, and nothing else.
+    `voters` maps node id to (host, port) of the peer listener; `listen` is this node's own bind address; `directory`
+    holds the journal, the term and vote, and the snapshot, and nothing else.
     """
 
     cluster_id: str
@@ -70,7 +70,7 @@ class QuorumConfig:
     snapshot_journal_bytes: int = 32 * 1024 * 1024
     """Bytes of commands held in memory since the last snapshot before the next one is taken."""
     retained_entries: int = 1_000
-    """Entries kept below a snapshot, so that a follower or observer a little behind gets entries and not the snapshot."""
+    """Entries kept below a snapshot: whoever is only a little behind gets entries and not the whole snapshot."""
     snapshot_chunk_bytes: int = 256 * 1024
     append_bytes_max: int = 1024 * 1024
     """Commands' bytes per append_entries message; a frame of the peer link must carry this plus its envelope."""

@@ -1,4 +1,4 @@
-"""A voter as pysyncobj knows one: a Node whose id is the node id, an int (so sets of them iterate alike in every process)."""
+"""A voter as pysyncobj knows one: a Node whose id is the node id, so that sets of them iterate alike everywhere."""
 
 from pysyncobj.node import Node
 
