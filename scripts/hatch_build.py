@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.builders.wheel import WheelBuilderConfig
 
 ROOMS = ("api", "broker", "cli", "kraft", "logstore", "metadata", "wire")
 
 
-class RoomsInsideTheBundle(BuildHookInterface):  # type: ignore[type-arg] - its parameter is hatchling's own builder config
+class RoomsInsideTheBundle(BuildHookInterface[WheelBuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
