@@ -1,0 +1,1 @@
+"""Every door into a node."""

@@ -1,0 +1,163 @@
+"""What a failed request is told: one error body, one table from refusals to HTTP.
+
+Owns the HTTP status and the `error_code` of every refusal (design: the codes of Confluent's REST, 503/50003 for what
+is worth a retry) and the body `{"error_code","message"}`, with `outcome` on produce. Refuses to blame the server for
+bad input: 500 is left for bugs alone. S15: `not_written` is said only where nothing was written, anything doubtful is
+`unknown`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Final
+
+from wire.errors import ErrorCode, RefusedError
+
+if TYPE_CHECKING:
+    from broker.errors import OutcomeUnknownError
+
+RETRY_AFTER_S: Final = 1
+
+BAD_REQUEST: Final = 40002
+TOPIC_NOT_FOUND: Final = 40401
+PARTITION_NOT_FOUND: Final = 40402
+NOT_FOUND: Final = 404
+METHOD_NOT_ALLOWED: Final = 405
+REQUEST_TIMEOUT: Final = 408
+EXPECTED_OFFSET: Final = 41201
+TOO_LARGE: Final = 413
+OFFSET_OUT_OF_RANGE: Final = 41601
+UNSUPPORTED_MEDIA_TYPE: Final = 415
+PAYLOAD: Final = 42206
+SERIALIZATION: Final = 42207
+BATCH: Final = 42208
+THROTTLED: Final = 42901
+SERVER_ERROR: Final = 50002
+RETRIABLE: Final = 50003
+
+
+class Outcome(enum.StrEnum):
+    """What became of a produce that failed."""
+
+    NOT_WRITTEN = "not_written"
+    UNKNOWN = "unknown"
+
+
+class ApiError(Exception):
+    """An answer that is not a success: status, code, message, and what else its body and headers carry."""
+
+    def __init__(
+        self,
+        status: int,
+        error_code: int,
+        message: str,
+        *,
+        outcome: Outcome | None = None,
+        headers: dict[str, str] | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error_code = error_code
+        self.message = message
+        self.outcome = outcome
+        self.headers = headers or {}
+        self.details = details or {}
+        if status in (429, 503, 507):
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"error_code": self.error_code, "message": self.message, **self.details}
+        if self.outcome is not None:
+            body["outcome"] = self.outcome.value
+        return body
+
+    def with_outcome(self, outcome: Outcome) -> ApiError:
+        """The same error, told to a producer."""
+        self.outcome = self.outcome or outcome
+        return self
+
+
+class StaleRouteError(ApiError):
+    """This node is not (or not yet) the leader that the request looked for: nothing was done; try again."""
+
+
+_STATUS: Final[dict[ErrorCode, tuple[int, int]]] = {
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: (404, TOPIC_NOT_FOUND),
+    ErrorCode.UNKNOWN_TOPIC_ID: (404, TOPIC_NOT_FOUND),
+    ErrorCode.INCONSISTENT_TOPIC_ID: (404, TOPIC_NOT_FOUND),
+    ErrorCode.OFFSET_OUT_OF_RANGE: (416, OFFSET_OUT_OF_RANGE),
+    ErrorCode.MESSAGE_TOO_LARGE: (413, TOO_LARGE),
+    ErrorCode.RECORD_LIST_TOO_LARGE: (413, TOO_LARGE),
+    ErrorCode.THROTTLING_QUOTA_EXCEEDED: (429, THROTTLED),
+    ErrorCode.KAFKA_STORAGE_ERROR: (507, RETRIABLE),
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: (409, 40901),
+    ErrorCode.INVALID_PRODUCER_EPOCH: (403, 40301),
+    ErrorCode.UNKNOWN_SERVER_ERROR: (500, SERVER_ERROR),
+}
+
+_RETRIABLE: Final = frozenset(
+    {
+        ErrorCode.LEADER_NOT_AVAILABLE,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.BROKER_NOT_AVAILABLE,
+        ErrorCode.REPLICA_NOT_AVAILABLE,
+        ErrorCode.STALE_CONTROLLER_EPOCH,
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.NOT_COORDINATOR,
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        ErrorCode.NOT_CONTROLLER,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.STALE_BROKER_EPOCH,
+        ErrorCode.OFFSET_NOT_AVAILABLE,
+        ErrorCode.BROKER_ID_NOT_REGISTERED,
+        ErrorCode.LOG_DIR_NOT_FOUND,
+    }
+)
+
+_STALE_ROUTE: Final = frozenset(
+    {ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH}
+)
+
+
+def from_refusal(refused: RefusedError, *, outcome: Outcome | None = None) -> ApiError:
+    """The answer for a refusal; a refusal that only means "ask again elsewhere" becomes a `StaleRouteError`."""
+    # The bounds ride on the log's own subclass, the met offset on the broker's: neither is imported for one attribute.
+    earliest, latest = getattr(refused, "earliest", None), getattr(refused, "latest", None)
+    met_offset = getattr(refused, "log_end_offset", None)
+    if met_offset is not None:
+        details = {"expected_offset": getattr(refused, "expected_offset", None), "log_end_offset": met_offset}
+        return ApiError(412, EXPECTED_OFFSET, refused.message, outcome=outcome, details=details)
+    if refused.code in _RETRIABLE:
+        kind = StaleRouteError if refused.code in _STALE_ROUTE else ApiError
+        return kind(503, RETRIABLE, refused.message, outcome=outcome)
+    status, error_code = _STATUS.get(refused.code, (400, BAD_REQUEST))
+    details = {}
+    if status == 416 and earliest is not None:
+        details = {"earliest_offset": earliest, "latest_offset": latest}
+    return ApiError(status, error_code, refused.message, outcome=outcome, details=details)
+
+
+def from_unknown_outcome(error: OutcomeUnknownError) -> ApiError:
+    return ApiError(503, RETRIABLE, error.message, outcome=Outcome.UNKNOWN)
+
+
+def bad_request(message: str) -> ApiError:
+    return ApiError(400, BAD_REQUEST, message)
+
+
+def topic_not_found(name: str) -> ApiError:
+    return ApiError(404, TOPIC_NOT_FOUND, f"topic {name!r} does not exist: create it, or check its name")
+
+
+def partition_not_found(topic: str, partition: int | str, count: int) -> ApiError:
+    return ApiError(404, PARTITION_NOT_FOUND, f"topic {topic!r} has no partition {partition}: it has 0 to {count - 1}")
+
+
+def too_large(what: str, *, limit_bytes: int, fix: str) -> ApiError:
+    return ApiError(413, TOO_LARGE, f"{what} is above {limit_bytes} bytes: {fix}")

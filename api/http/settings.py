@@ -1,0 +1,56 @@
+"""The bounds of the HTTP door: how long it waits, how much it holds. One frozen value, read by every handler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+KIB = 1024
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Bounds and deadlines; every field says why its default."""
+
+    header_deadline_s: float = 10.0
+    """A request head that is not whole by then is a slow-loris; people and their clients need milliseconds."""
+    body_deadline_s: float = 60.0
+    """A whole body; 16 MiB in a minute is a bad mobile connection."""
+    stream_idle_s: float = 300.0
+    """A chunked produce stream may rest between records; without any byte for this long it is closed."""
+    response_deadline_s: float = 60.0
+    """A reader that takes nothing for so long holds memory that others need."""
+    keepalive_s: float = 75.0
+    """Longer than the idle time that common clients and proxies keep a pooled connection (15 to 60 s)."""
+    body_bytes_max: int = 16 * MIB
+    """One body (or one document of a stream), also after gunzip: 10,000 records of 1 KiB and their JSON fit."""
+    in_flight_bytes_max: int = 256 * MIB
+    """All bodies that are held at one time; beyond it the answer is 429. Sixteen of the largest bodies."""
+    connections_per_address_max: int = 2048
+    """More than any pooled client opens; a bench of 1,000 connections from one host passes."""
+    connections_max: int = 10_000
+    """Each costs about 10 KiB idle."""
+    fetch_bytes_max: int = 8 * MIB
+    """A larger max_bytes is answered with this much: encoding more at once would hold up everyone else."""
+    poll_timeout_ms_max: int = 60_000
+    """The longest long poll: proxies cut idle requests at about a minute."""
+    produce_timeout_ms: int = 30_000
+    """Kafka's request.timeout.ms."""
+    admin_timeout_s: float = 30.0
+    """Kafka's request.timeout.ms; an election of the quorum takes a second or two of it."""
+    leader_wait_s: float = 2.0
+    """How long a request waits for a leader that is just being elected or made known, within its own timeout."""
+    first_receipt_wait_s: float = 0.025
+    """After the first document of a chunked body: how long to wait for its end before the answer becomes a stream."""
+    batch_entries_max: int = 10_000
+    """Entries of one records:batch."""
+    scheme: str = "http"
+    """Of the advertised listeners of every node: what X-Leader-Url and the proxy use."""
+    proxy_ssl: SSLContext | None = None
+    """What the proxy trusts where `scheme` is https."""
+    backlog: int = 1024
+    """1,000 clients that connect at once wait 1.5 s behind a shorter queue."""
