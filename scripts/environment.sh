@@ -56,10 +56,10 @@ environment_make() {
 }
 
 environment_interpreter_ready() {
-    # An environment that these scripts made in another place (a copied checkout) is made anew; one that somebody else
-    # made is used when it can be used, and never cleared.
-    local python stamp found clear=""
-    for stamp in "$PROJECT/.venv/.kraft-run" "$PROJECT/.venv/.kraft-development"; do
+    # What these scripts made is made anew where it was not finished, or was made in another place (a copied checkout).
+    # What somebody else made is used when it can be used, and never cleared.
+    local python stamp clear=""
+    for stamp in "$PROJECT"/.venv/.kraft-{making,run,development}; do
         if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$PROJECT" ]; then clear="--clear"; fi
     done
     if [ -z "$clear" ] && [ -e "$ENVIRONMENT_BIN/python" ]; then
@@ -67,13 +67,12 @@ environment_interpreter_ready() {
         echo "kraft: $PROJECT/.venv holds no Python 3.11 or newer with pip; remove it and run the same command again" >&2
         return 1
     fi
-    found="$(environment_find_python)" || return 1
-    python="$found"
+    python="$(environment_find_python)" || return 1
     echo "kraft: making $PROJECT/.venv with $("$python" --version) ($python)" >&2
-    "$python" -m venv $clear "$PROJECT/.venv" || {
-        echo "kraft: $python could not make $PROJECT/.venv; is the folder writable and the disk not full?" >&2
-        return 1
-    }
+    mkdir -p "$PROJECT/.venv" && echo unfinished >"$PROJECT/.venv/.kraft-making" &&
+        "$python" -m venv $clear "$PROJECT/.venv" && rm -f "$PROJECT/.venv/.kraft-making" && return
+    echo "kraft: $python could not make $PROJECT/.venv; is the folder writable, and the disk not full?" >&2
+    return 1
 }
 
 environment_find_python() {
