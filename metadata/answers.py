@@ -62,7 +62,7 @@ class PartitionsChanged(Struct, frozen=True, kw_only=True, tag="partitions_chang
 
     index: bounds.LogIndexField
     changed: bounds.CountField
-    refusals: Annotated[tuple[PartitionRefusal, ...], Meta(max_length=bounds.MAX_PARTITIONS_PER_TOPIC)] = ()
+    refusals: Annotated[tuple[PartitionRefusal, ...], Meta(max_length=bounds.MAX_CHANGES_PER_COMMAND)] = ()
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):

@@ -17,6 +17,8 @@ MAX_DIRECTORIES: Final = 100
 MAX_CONFIGS: Final = 200
 MAX_COMMAND_BYTES: Final = 512 * 1024
 ANSWERS_KEPT: Final = 1024
+MAX_CHANGES_PER_COMMAND: Final = 2_000
+"""Partition changes in one command: about 100 bytes each, so well below the limit of a command."""
 
 BrokerIdField = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 OptionalBrokerIdField = Annotated[int, Meta(ge=-1, le=MAX_INT32)]

@@ -138,6 +138,7 @@ class PartitionChange(Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     leader_broker_epoch: bounds.EpochField
     in_sync_replicas: BrokerIds
     eligible_leader_replicas: BrokerIds
+    last_known_leader: bounds.OptionalBrokerIdField
     joining_broker_epochs: JoiningEpochs = ()
     unclean: bool = False
 
@@ -146,7 +147,7 @@ class ChangePartitions(_Command, frozen=True, kw_only=True):
     """Elections and changes of the in-sync replicas; each change stands alone, those that are stale are left out."""
 
     cause: Annotated[str, Meta(max_length=128)]
-    changes: Annotated[tuple[PartitionChange, ...], Meta(min_length=1, max_length=bounds.MAX_PARTITIONS_PER_TOPIC)]
+    changes: Annotated[tuple[PartitionChange, ...], Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND)]
 
 
 class SetMetadataVersion(_Command, frozen=True, kw_only=True):

@@ -118,16 +118,19 @@ class Heartbeat(_Request, frozen=True, kw_only=True):
 
 
 class LostReplicasRequest(_Request, frozen=True, kw_only=True):
-    """Replicas that this broker can't vouch for: damaged below the recovery point, or their directory is gone (S18,
-    S19).
+    """Replicas that this broker can't vouch for: they leave the in-sync and the eligible replicas (S18, S19).
 
-    They leave the in-sync and the eligible replicas. `replicas`: (topic id, partition) each.
+    `DAMAGED`: a part below the recovery point can't be read. A partition with no other replica keeps it and serves what
+    is intact. `MISSING`: the directory that held it is gone or offline. `replicas`: (topic id, partition) each, at most
+    2,000 a request.
     """
 
     broker_id: bounds.BrokerIdField
     broker_epoch: bounds.EpochField
+    loss: Literal["DAMAGED", "MISSING"]
     replicas: Annotated[
-        tuple[tuple[UUID, bounds.PartitionIndexField], ...], Meta(max_length=bounds.MAX_PARTITIONS_PER_TOPIC)
+        tuple[tuple[UUID, bounds.PartitionIndexField], ...],
+        Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND),
     ]
 
 
