@@ -17,12 +17,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from kraft.raft_messages import RaftMessage, lacks_keys
+
 PROTOCOL_VERSION: Final = 1
 OLDEST_PROTOCOL_VERSION: Final = 1
 
-# A raft message holds at most 1 MiB of entries plus one command of 512 KiB, or a chunk of a snapshot; the smallest
-# command costs ~12 bytes of framing, so this is the batch limit with room for a batch of tiny commands.
-MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
+# An append_entries holds 1 MiB of commands; the envelope of an entry costs up to 20 bytes, which is ten times the
+# bytes of the tiniest command. This is the batch limit with room for a batch of those.
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 # Whoever has not yet said who it is may send this much and no more.
 MAX_HELLO_FRAME_BYTES: Final = 4096
 
@@ -99,7 +101,7 @@ _decoders: Final[dict[int, msgspec.msgpack.Decoder[Any]]] = {
     FrameKind.REFUSAL: msgspec.msgpack.Decoder(Refusal),
     FrameKind.REQUEST: msgspec.msgpack.Decoder(Request),
     FrameKind.ANSWER: msgspec.msgpack.Decoder(Answer),
-    FrameKind.RAFT: msgspec.msgpack.Decoder(dict[str, Any]),
+    FrameKind.RAFT: msgspec.msgpack.Decoder(RaftMessage),
 }
 
 
@@ -124,7 +126,7 @@ def why_refused(hello: Hello, *, own: Hello, dialed: int | None) -> str | None:
         ),
         (
             hello.voters != own.voters,
-            f"controller.quorum.voters differ: node {hello.node_id} has {hello.voters}, node {own.node_id} {own.voters}",
+            f"controller.quorum.voters differ: {hello.voters} at node {hello.node_id}, {own.voters} at {own.node_id}",
         ),
         (hello.node_id < 0 or len(hello.directory_id) != 16, "its node id or directory id is malformed"),
     )
@@ -149,6 +151,8 @@ def decode_body(kind: int, body: bytes | memoryview) -> Any:
         value = decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"malformed {FrameKind(kind).name} frame: {error}") from error
+    if kind == FrameKind.RAFT and (missing := lacks_keys(value)):
+        raise FrameError(f"{value['type']} lacks {missing}")
     return value
 
 

@@ -25,6 +25,7 @@ MAX_PAYLOAD_BYTES: Final = MAX_FRAME_BYTES - 1024
 MAX_ASKED: Final = 1024
 MAX_ANSWERING: Final = 256
 
+Question = tuple[PeerConnection, int]
 OnAnswer = Callable[[bytes | Exception], None]
 Reply = Callable[[Outcome, bytes], None]
 Handler = Callable[[int, bytes, Reply], None]
@@ -46,7 +47,7 @@ class PeerRequests:
         """Who answers requests on a channel: called with (node id, payload, reply), answers by calling reply once."""
         self._handlers[channel] = handler
 
-    def ask(self, node_id: int, channel: Channel, payload: bytes, on_answer: OnAnswer) -> tuple[PeerConnection, int]:
+    def ask(self, node_id: int, channel: Channel, payload: bytes, on_answer: OnAnswer) -> Question:
         """Send a question and return what `forget` needs; raises PeerUnavailable, or RefusedError where it is too long.
 
         `on_answer` is called once with the payload, or with PeerUnavailable or OutcomeUnknown.
@@ -66,7 +67,7 @@ class PeerRequests:
         connection.send(encode_frame(FrameKind.REQUEST, Request(correlation_id, channel, payload)))
         return connection, correlation_id
 
-    def forget(self, question: tuple[PeerConnection, int]) -> None:
+    def forget(self, question: Question) -> None:
         """Nobody waits for this answer any more; a late one is ignored."""
         connection, correlation_id = question
         self._asked.get(connection, {}).pop(correlation_id, None)
@@ -74,7 +75,12 @@ class PeerRequests:
     async def call(self, node_id: int, channel: Channel, payload: bytes, *, timeout_s: float) -> bytes:
         """`ask` as a coroutine, for users on the quorum's own loop; a missing answer is OutcomeUnknown."""
         answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
-        question = self.ask(node_id, channel, payload, lambda answer: answered.done() or answered.set_result(answer))
+
+        def on_answer(answer: bytes | Exception) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        question = self.ask(node_id, channel, payload, on_answer)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await answered

@@ -42,6 +42,6 @@ def _context(tls: PeerTls, protocol: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(tls.certificate_file, tls.private_key_file)
-    context.load_verify_locations(tls.authority_file)
+    context.load_cert_chain(tls.certificate_file, tls.key_file)
+    context.load_verify_locations(tls.ca_file)
     return context

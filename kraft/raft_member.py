@@ -1,0 +1,127 @@
+"""A voter on the quorum's thread: the core, its links, and the loop that makes the core take its turns.
+
+Owns when the core ticks: once after any burst of messages, connections and proposals, and at least every
+`TICK_INTERVAL_S`. The rules are the core's, the bytes the transport's, the futures the face's.
+
+Invariants: the core is ticked from one place, never re-entered; all that one round answered reaches the node's loop
+with one wake-up; after a failure nothing is ticked or sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from kraft.core import Core
+from kraft.errors import QuorumError
+from kraft.log_server import LogServer
+from kraft.peer_frames import Channel
+from kraft.peer_transport import PeerTransport
+from kraft.quorum_config import QuorumConfig, StateMachine
+from kraft.status import QuorumStatus, RoleChange
+from kraft.threaded_quorum import MemberReports
+
+TICK_INTERVAL_S: Final = 0.04
+STATUS_INTERVAL_S: Final = 0.5
+
+
+class RaftMember:
+    """Made, used and closed on the quorum's thread; the four integers may be read from any."""
+
+    def __init__(self, config: QuorumConfig, state_machine: StateMachine, reports: MemberReports) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reports = reports
+        self._is_tick_due = False
+        self._is_stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._status_seen: tuple[int, ...] = ()
+        self._status_at_s = 0.0
+        self.transport = PeerTransport(config, wake=self.wake)
+        self.core = Core(
+            config,
+            state_machine,
+            self.transport,
+            on_applied=self._applied,
+            on_role_change=self._role_changed,
+            on_failure=reports.failed,
+        )
+        self._log_server = LogServer(self.core, self._loop)
+        self.transport.requests.set_handler(Channel.METADATA_LOG, self._log_server.serve)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.core.is_leader
+
+    @property
+    def leader_id(self) -> int | None:
+        return self.core.leader_id
+
+    @property
+    def term(self) -> int:
+        return self.core.term
+
+    @property
+    def last_applied(self) -> int:
+        return self.core.last_applied
+
+    async def start(self) -> None:
+        """Listen, dial and begin to tick; OSError where the address cannot be bound."""
+        try:
+            await self.transport.start()
+        except BaseException:
+            self.core.close()
+            raise
+        self._on_timer()
+
+    async def stop(self) -> None:
+        """Close files and links."""
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._log_server.close()
+        self.core.close()
+        await self.transport.stop()
+
+    def wake(self) -> None:
+        """Have the core take a turn after what is being delivered just now."""
+        if not self._is_tick_due:
+            self._is_tick_due = True
+            self._loop.call_soon(self._tick)
+
+    def propose(self, command: bytes, outcome: Callable[[object, QuorumError | None], None]) -> None:
+        self.core.propose(command, outcome)
+        self.wake()
+
+    def barrier(self, outcome: Callable[[object, QuorumError | None], None]) -> None:
+        self.core.barrier(outcome)
+        self.wake()
+
+    def status(self) -> QuorumStatus:
+        return self.core.status()
+
+    def _tick(self) -> None:
+        self._is_tick_due = False
+        if self._is_stopped or self.core.failure is not None:
+            return
+        if self.core.tick():
+            self.wake()
+        self._reports.flush()
+
+    def _on_timer(self) -> None:
+        self._timer = self._loop.call_later(TICK_INTERVAL_S, self._on_timer)
+        self._tick()
+        self._report_status()
+
+    def _report_status(self) -> None:
+        seen = (self.term, self.leader_id or -1, self.core.commit_index, self.last_applied)
+        now_s = self._loop.time()
+        if seen != self._status_seen or now_s - self._status_at_s >= STATUS_INTERVAL_S:
+            self._status_seen, self._status_at_s = seen, now_s
+            self._reports.status_changed(self.core.status())
+
+    def _applied(self, index: int) -> None:
+        self._log_server.applied()
+        self._reports.applied(index)
+
+    def _role_changed(self, change: RoleChange) -> None:
+        self._log_server.role_changed()
+        self._reports.role_changed(change)
