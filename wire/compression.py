@@ -3,7 +3,7 @@
 Owns the five codecs of the batch attributes and both forms of snappy: Java frames it as the xerial library does (a
 header, then blocks of at most 32 KiB), librdkafka sends one raw block; both are read, the xerial form is written, for
 every client reads it. zstd frames carry no content size when they come from Java, so sizes are found by trying.
-Refuses (CORRUPT_MESSAGE) whatever does not decode, and whatever would decode to more than `decompressed_bytes_max`.
+Refuses (INVALID_RECORD) whatever does not decode, and whatever would decode to more than `decompressed_bytes_max`.
 Invariant: no output buffer is ever made larger than that cap, however the input lies about itself.
 """
 
@@ -26,8 +26,11 @@ class Compression(IntEnum):
     ZSTD = 4
 
 
-DECOMPRESSED_BYTES_MAX: Final = 128 * 1024 * 1024
-DECOMPRESSED_RATIO_MAX: Final = 256
+# A batch may grow 256-fold, up to 64 MiB; small ones always to 8 MiB (runs of zeros), and where a topic allows batches
+# of many MiB, 16-fold whatever that comes to. Real logs shrink 5 to 30-fold.
+RATIO_MAX: Final = 256
+RATIO_ALWAYS_ALLOWED: Final = 16
+DECOMPRESSED_BYTES_MAX: Final = 64 * 1024 * 1024
 DECOMPRESSED_BYTES_ALWAYS_ALLOWED: Final = 8 * 1024 * 1024
 _FIRST_GUESS_BYTES: Final = 64 * 1024
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
@@ -37,9 +40,9 @@ _LENGTH: Final = struct.Struct(">i")
 
 
 def decompressed_bytes_cap(compressed_bytes: int) -> int:
-    """The most that `compressed_bytes` may become: a ratio, a floor for tiny highly repetitive batches, a ceiling."""
-    by_ratio = max(DECOMPRESSED_BYTES_ALWAYS_ALLOWED, compressed_bytes * DECOMPRESSED_RATIO_MAX)
-    return min(by_ratio, DECOMPRESSED_BYTES_MAX)
+    """The most bytes that `compressed_bytes` may become."""
+    by_ratio = max(DECOMPRESSED_BYTES_ALWAYS_ALLOWED, compressed_bytes * RATIO_MAX)
+    return max(min(by_ratio, DECOMPRESSED_BYTES_MAX), compressed_bytes * RATIO_ALWAYS_ALLOWED)
 
 
 def compress(codec: Compression, data: bytes) -> bytes:
@@ -68,13 +71,13 @@ def decompress(codec: Compression, data: bytes, *, decompressed_bytes_max: int |
         return _decompress_frames(codec, data, limit)
     except cramjam.DecompressionError as error:
         raise RefusedError(
-            ErrorCode.CORRUPT_MESSAGE, f"the records of the batch do not decompress as {codec.name.lower()}: {error}"
+            ErrorCode.INVALID_RECORD, f"the records of the batch do not decompress as {codec.name.lower()}: {error}"
         ) from error
 
 
 def _too_large(codec: Compression, limit: int) -> RefusedError:
     return RefusedError(
-        ErrorCode.CORRUPT_MESSAGE,
+        ErrorCode.INVALID_RECORD,
         f"the records of the batch decompress ({codec.name.lower()}) to more than the allowed {limit} bytes",
     )
 
@@ -108,27 +111,27 @@ def _compress_xerial(data: bytes) -> bytes:
 
 def _decompress_snappy(data: bytes, limit: int) -> bytes:
     if not data.startswith(_XERIAL_MAGIC):
-        return _decompress_raw_snappy(data, limit)
+        return _decompress_raw_snappy(data, left=limit, limit=limit)
     parts: list[bytes] = []
     position, end, left = len(_XERIAL_HEADER), len(data), limit
     while position < end:
         if end - position < _LENGTH.size:
-            raise RefusedError(ErrorCode.CORRUPT_MESSAGE, "a xerial snappy stream ends inside a block length")
+            raise RefusedError(ErrorCode.INVALID_RECORD, "a xerial snappy stream ends inside a block length")
         (length,) = _LENGTH.unpack_from(data, position)
         position += _LENGTH.size
         if length < 0 or length > end - position:
-            raise RefusedError(ErrorCode.CORRUPT_MESSAGE, f"a xerial snappy block claims {length} bytes, too many")
-        part = _decompress_raw_snappy(data[position : position + length], left)
+            raise RefusedError(ErrorCode.INVALID_RECORD, f"a xerial snappy block claims {length} bytes, too many")
+        part = _decompress_raw_snappy(data[position : position + length], left=left, limit=limit)
         left -= len(part)
         position += length
         parts.append(part)
     return b"".join(parts)
 
 
-def _decompress_raw_snappy(data: bytes, limit: int) -> bytes:
+def _decompress_raw_snappy(data: bytes, *, left: int, limit: int) -> bytes:
     """Snappy states its size first, so the cap is checked before anything is allocated."""
     size = cramjam.snappy.decompress_raw_len(data)
-    if size > limit:
+    if size > left:
         raise _too_large(Compression.SNAPPY, limit)
     output = bytearray(size)
     written = cramjam.snappy.decompress_raw_into(data, output)

@@ -18,7 +18,16 @@ from crc32c import crc32c
 
 from wire.compression import Compression, compress, decompress
 from wire.errors import ErrorCode, RefusedError
-from wire.records import Header, Record, RecordFields, corrupt, encode_records, parse_records
+from wire.records import (
+    RECORDS_PER_BATCH_MAX,
+    TIMESTAMP_MAX,
+    Header,
+    Record,
+    RecordFields,
+    encode_records,
+    invalid,
+    parse_records,
+)
 
 __all__ = [
     "HEADER_BYTES",
@@ -132,7 +141,7 @@ class RecordBatch:
         """RefusedError(INVALID_RECORD) for the codecs 5 to 7, which nobody has given a meaning."""
         codec = self.attributes & CODEC_MASK
         if codec > Compression.ZSTD:
-            raise RefusedError(ErrorCode.INVALID_RECORD, f"compression codec {codec} is unknown: use 0 to 4")
+            raise invalid(f"compression codec {codec} is unknown: use 0 to 4")
         return Compression(codec)
 
     @property
@@ -157,15 +166,15 @@ class RecordBatch:
         return bool(crc32c(view[self.position + ATTRIBUTES_AT : self.position + self.size_bytes]) == self.crc)
 
     def records(self) -> list[Record]:
-        """All records, decompressed under a cap; RefusedError(CORRUPT_MESSAGE | INVALID_RECORD)."""
+        """All records, decompressed under a cap; RefusedError(INVALID_RECORD)."""
         start = self.position + HEADER_BYTES
         data = bytes(memoryview(self.source)[start : self.position + self.size_bytes])
         compression = self.compression
         return parse_records(
             decompress(compression, data) if compression else data,
-            position=0,
             count=self.record_count,
             base_offset=self.base_offset,
+            last_offset_delta=self.last_offset_delta,
             base_timestamp=self.base_timestamp,
             append_timestamp=self.max_timestamp if self.is_log_append_time else None,
         )
@@ -187,7 +196,7 @@ def read_header(buffer: Buffer, position: int = 0) -> RecordBatch | None:
         return None
     batch = RecordBatch(buffer, position)
     if batch.batch_length < HEADER_BYTES - LENGTH_END:
-        raise corrupt(f"the batch at byte {position} states a length of {batch.batch_length} bytes")
+        raise _corrupt(f"the batch at byte {position} states a length of {batch.batch_length} bytes")
     return batch if batch.batch_length + LENGTH_END <= left else None
 
 
@@ -197,7 +206,11 @@ def _wrong_magic(magic: int, position: int) -> RefusedError:
             ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT,
             f"the batch at byte {position} has the old message format {magic}: send record batches of format 2",
         )
-    return corrupt(f"the batch at byte {position} has magic {magic}, only 2 is known")
+    return _corrupt(f"the batch at byte {position} has magic {magic}, only 2 is known")
+
+
+def _corrupt(message: str) -> RefusedError:
+    return RefusedError(ErrorCode.CORRUPT_MESSAGE, message)
 
 
 def iterate_batches(buffer: Buffer) -> Iterator[RecordBatch]:
@@ -220,12 +233,12 @@ def check_batches(buffer: Buffer, *, max_batch_bytes: int) -> list[RecordBatch]:
     while position < len(buffer):
         batch = read_header(buffer, position)
         if batch is None:
-            raise corrupt(f"the batch at byte {position} is cut short: {len(buffer) - position} bytes are there")
+            raise _corrupt(f"the batch at byte {position} is cut short: {len(buffer) - position} bytes are there")
         _check_batch(batch, max_batch_bytes)
         batches.append(batch)
         position += batch.size_bytes
     if not batches:
-        raise RefusedError(ErrorCode.INVALID_RECORD, "there is no record batch: send at least one")
+        raise invalid("there is no record batch: send at least one")
     return batches
 
 
@@ -237,10 +250,10 @@ def _check_batch(batch: RecordBatch, max_batch_bytes: int) -> None:
             f"a record batch of {size_bytes} bytes is above max.message.bytes={max_batch_bytes}: send smaller batches",
         )
     if not batch.crc_is_valid():
-        raise corrupt(f"the CRC of the batch at byte {batch.position} does not match its bytes")
+        raise _corrupt(f"the CRC of the batch at byte {batch.position} does not match its bytes")
     reason = _invalid_reason(batch)
     if reason is not None:
-        raise RefusedError(ErrorCode.INVALID_RECORD, f"the batch at byte {batch.position}: {reason}")
+        raise invalid(f"the batch at byte {batch.position}: {reason}")
     if batch.attributes & LOG_APPEND_TIME_BIT:
         raise RefusedError(
             ErrorCode.INVALID_TIMESTAMP, "a producer must not set the timestamp type LogAppendTime: clear the bit"
@@ -248,17 +261,21 @@ def _check_batch(batch: RecordBatch, max_batch_bytes: int) -> None:
 
 
 def _invalid_reason(batch: RecordBatch) -> str | None:
-    if batch.record_count <= 0 or batch.last_offset_delta != batch.record_count - 1:
-        return f"record_count {batch.record_count} does not fit last_offset_delta {batch.last_offset_delta}"
-    if batch.attributes & CODEC_MASK > Compression.ZSTD:
-        return f"compression codec {batch.attributes & CODEC_MASK} is unknown: use 0 to 4"
-    if batch.attributes & CONTROL_BIT:
-        return "control batches are the broker's to write"
-    if batch.producer_id >= 0 and (batch.base_sequence < 0 or batch.producer_epoch < 0):
-        return f"producer_id {batch.producer_id} needs a base_sequence and a producer_epoch of 0 or more"
-    if batch.attributes & TRANSACTIONAL_BIT and batch.producer_id < 0:
-        return "a transactional batch needs a producer_id"
-    return None
+    count, attributes = batch.record_count, batch.attributes
+    reason = None
+    if count <= 0 or batch.last_offset_delta != count - 1:
+        reason = f"record_count {count} does not fit last_offset_delta {batch.last_offset_delta}"
+    elif count > RECORDS_PER_BATCH_MAX:
+        reason = f"{count} records are more than {RECORDS_PER_BATCH_MAX}: send smaller batches"
+    elif attributes & CODEC_MASK > Compression.ZSTD:
+        reason = f"compression codec {attributes & CODEC_MASK} is unknown: use 0 to 4"
+    elif attributes & CONTROL_BIT:
+        reason = "control batches are the broker's to write"
+    elif batch.producer_id >= 0 and (batch.base_sequence < 0 or batch.producer_epoch < 0):
+        reason = f"producer_id {batch.producer_id} needs a base_sequence and a producer_epoch of 0 or more"
+    elif attributes & TRANSACTIONAL_BIT and batch.producer_id < 0:
+        reason = "a transactional batch needs a producer_id"
+    return reason
 
 
 def stamp(buffer: bytearray | memoryview, position: int, *, base_offset: int, leader_epoch: int) -> None:
@@ -290,11 +307,14 @@ def build_batch(
 ) -> bytearray:
     """One batch of `records` (key, value, headers, timestamp_ms), at least one.
 
-    As Kafka's clients do, a batch that compression would make larger is sent plain.
+    As Kafka's clients do, a batch that compression would make larger is sent plain. RefusedError: INVALID_TIMESTAMP
+    beyond +-2^62 ms, INVALID_RECORD for a header name that is no Unicode text.
     """
     assert records, "a record batch has at least one record"
-    base_timestamp = records[0][3]
-    max_timestamp = max([record[3] for record in records])
+    timestamps = [record[3] for record in records]
+    base_timestamp, max_timestamp = timestamps[0], max(timestamps)
+    if max_timestamp > TIMESTAMP_MAX or min(timestamps) < -TIMESTAMP_MAX:
+        raise RefusedError(ErrorCode.INVALID_TIMESTAMP, "a record's timestamp is out of range: give milliseconds")
     parts = encode_records(records, base_timestamp)
     if compression is not Compression.NONE:
         plain = b"".join(parts)
