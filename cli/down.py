@@ -1,0 +1,42 @@
+"""`kraft down`: ask every node to stop, and only kill what does not."""
+
+import time
+from pathlib import Path
+
+from cli import node_process
+from cli.data_directory import LocalNode, exclusive, require_cluster
+from cli.failure import ExitCode, Failure
+from cli.invocation import command, current, data_directory_option
+from cli.rendering import count, print_document
+
+TIMEOUT_S = 30.0
+
+
+@command()
+@data_directory_option
+def down(data_directory: str) -> None:
+    """Stop the nodes of the cluster on this machine; everything stays on disk.
+
+    Every node is asked to finish its work (SIGTERM). One that has not ended after --timeout (30 s) is killed; nothing
+    that it acknowledged is lost by that.
+    """
+    invocation = current()
+    began_s = time.monotonic()
+    cluster = require_cluster(Path(data_directory))
+    with exclusive(cluster.directory):
+        stopped, killed = node_process.stop(cluster.nodes, timeout_s=invocation.timeout_s or TIMEOUT_S)
+    seconds = time.monotonic() - began_s
+    if killed:
+        invocation.notice(
+            f"kraft: node {_ids(killed)} did not stop in time and was killed; it checks its log at the next start"
+        )
+    still = [node for node in cluster.nodes if node_process.running_pid(node) is not None]
+    if still:
+        raise Failure(f"node {_ids(still)} could not be stopped", ExitCode.UNAVAILABLE)
+    document = {"stopped": [node.node_id for node in stopped], "killed": [node.node_id for node in killed]}
+    stopped_text = f"Stopped {count(len(stopped) + len(killed), 'node')} in {seconds:.1f} s."
+    print_document(invocation, document, [stopped_text if stopped or killed else "No node was running."])
+
+
+def _ids(nodes: list[LocalNode]) -> str:
+    return ", ".join(str(node.node_id) for node in nodes)

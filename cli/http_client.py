@@ -1,0 +1,277 @@
+"""HTTP to the cluster through the standard library: one kept connection, several servers, failures as exit codes.
+
+Invariants: a request that may have reached a server is sent again only where that can do no harm (`repeatable`);
+whatever else is in doubt ends the command with "may or may not have happened". No wait is longer than the timeout.
+"""
+
+import http.client
+import json
+import select
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from cli.bootstrap import Server, servers
+from cli.failure import ExitCode, Failure
+from cli.invocation import Invocation
+from cli.ports import usual_http_port
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+CONNECT_TIMEOUT_S: Final = 5.0
+RETRY_PAUSE_S: Final = 0.1
+CLUSTER: Final = "/v3/clusters/-"
+_RETRY_STATUS: Final = frozenset({429, 503})
+_EXIT_CODES: Final = {
+    401: ExitCode.DENIED,
+    403: ExitCode.DENIED,
+    404: ExitCode.NOT_FOUND,
+    408: ExitCode.UNAVAILABLE,
+    409: ExitCode.CONFLICT,
+    412: ExitCode.CONFLICT,
+    429: ExitCode.UNAVAILABLE,
+    502: ExitCode.UNAVAILABLE,
+    503: ExitCode.UNAVAILABLE,
+    504: ExitCode.UNAVAILABLE,
+    507: ExitCode.UNAVAILABLE,
+}
+
+
+class RequestFailure(Failure):
+    """The cluster refused: HTTP `status`, the body's `error_code` and everything else that the body said."""
+
+    def __init__(self, status: int, document: Mapping[str, Any], message: str) -> None:
+        super().__init__(message, _EXIT_CODES.get(status, ExitCode.FAILURE))
+        self.status = status
+        self.document = document
+        self.error_code = document.get("error_code")
+
+    @property
+    def outcome_is_unknown(self) -> bool:
+        """What was asked for may or may not have happened."""
+        return self.document.get("outcome") == "unknown"
+
+
+class OutcomeUnknown(Failure):
+    """The connection broke after the request was sent, and sending it again could do it twice."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.UNAVAILABLE)
+
+
+class Request(NamedTuple):
+    """One request; `repeatable` says that doing it twice does no harm."""
+
+    method: str
+    path: str
+    body: bytes | bytearray | None
+    headers: Mapping[str, str]
+    repeatable: bool
+
+
+class Answer(NamedTuple):
+    """A successful answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def document(self) -> Any:
+        """The body as JSON; None where it is empty."""
+        return json.loads(self.body) if self.body else None
+
+
+def segment(text: object) -> str:
+    """A name as one segment of a path."""
+    return quote(str(text), safe="")
+
+
+class HttpClient:
+    """Talks to the first server that answers and stays with it while it does."""
+
+    def __init__(self, servers: Sequence[Server], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        assert servers, "there is always one to try"
+        self._servers = list(servers)
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+
+    @classmethod
+    def of(cls, invocation: Invocation) -> "HttpClient":
+        """The client of this run of the command line."""
+        return cls(servers(invocation), timeout_s=invocation.timeout_s or DEFAULT_TIMEOUT_S)
+
+    @property
+    def server(self) -> Server:
+        """The server that is talked to, or will be tried first."""
+        return self._servers[0]
+
+    def get(self, path: str) -> Any:
+        """GET a JSON document."""
+        return self.request("GET", path, repeatable=True).document()
+
+    def get_list(self, path: str) -> list[Any]:
+        """GET all pages of a list resource: its `data`."""
+        found: list[Any] = []
+        following: str | None = path
+        while following:
+            document = self.get(following)
+            found += document["data"]
+            following = (document.get("metadata") or {}).get("next")
+            if following and "://" in following:
+                following = "/" + following.split("://", 1)[1].partition("/")[2]
+        return found
+
+    def send(self, method: str, path: str, document: object, *, repeatable: bool = False) -> Any:
+        """Send a JSON document and return the answer's."""
+        body = json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"}
+        return self.request(method, path, body=body, headers=headers, repeatable=repeatable).document()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | bytearray | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+        wait_s: float = 0.0,
+    ) -> Answer:
+        """One request, tried again for as long as nothing can have come of it and the timeout allows.
+
+        `wait_s` is what the server was asked to wait (a long poll), on top of the timeout.
+        Raises RequestFailure for a refusal, OutcomeUnknown, and Failure where nobody answers.
+        """
+        wanted = Request(method, path, body, headers or {}, repeatable)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._attempt(wanted, deadline + wait_s)
+            except RequestFailure as failure:
+                pause_s = _pause(failure, repeatable=repeatable)
+                if pause_s is None or time.monotonic() + pause_s >= deadline:
+                    raise
+                time.sleep(pause_s)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _attempt(self, wanted: Request, deadline: float) -> Answer:
+        """One exchange with the first server that takes it."""
+        broken: Exception | None = None
+        for _ in range(2 * len(self._servers)):
+            try:
+                connection = self._connect(deadline)
+            except (OSError, http.client.HTTPException) as error:
+                raise self._nobody_answers(error) from None
+            try:
+                return _exchange(connection, wanted, deadline)
+            except (OSError, http.client.HTTPException) as error:
+                broken = error
+                self._give_up_server()
+                if not wanted.repeatable or time.monotonic() >= deadline:
+                    raise self._broken(error, self._servers[-1], repeatable=wanted.repeatable) from None
+        assert broken is not None, "the loop ran"
+        raise self._broken(broken, self._servers[-1], repeatable=wanted.repeatable)
+
+    def _connect(self, deadline: float) -> http.client.HTTPConnection:
+        """The open connection, or a new one to the first server that accepts; the last error where none does."""
+        if self._connection is not None and not _is_closed_by_peer(self._connection):
+            return self._connection
+        self.close()
+        error: OSError = TimeoutError("timed out")
+        for _ in self._servers:
+            kind = http.client.HTTPSConnection if self.server.scheme == "https" else http.client.HTTPConnection
+            timeout_s = max(0.05, min(CONNECT_TIMEOUT_S, deadline - time.monotonic()))
+            connection = kind(self.server.host, self.server.port, timeout=timeout_s)
+            try:
+                connection.connect()
+            except OSError as failed:
+                error = failed
+                self._servers.append(self._servers.pop(0))
+                continue
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = connection
+            return connection
+        raise error
+
+    def _give_up_server(self) -> None:
+        """Try another one next."""
+        self.close()
+        self._servers.append(self._servers.pop(0))
+
+    def _nobody_answers(self, error: Exception) -> Failure:
+        tried = ", ".join(str(server) for server in self._servers)
+        reason = "connection refused" if isinstance(error, ConnectionRefusedError) else _reason(error)
+        return Failure(f"nobody answers at {tried} ({reason}){self._other_port_hint()}", ExitCode.UNAVAILABLE)
+
+    def _broken(self, error: Exception, server: Server, *, repeatable: bool) -> Failure:
+        if isinstance(error, http.client.HTTPException) and usual_http_port(server.port) is not None:
+            return Failure(f"{server} does not speak HTTP{self._other_port_hint()}", ExitCode.UNAVAILABLE)
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
+            return Failure(f"{server} does not speak HTTP: name an HTTP listener with -b", ExitCode.UNAVAILABLE)
+        if repeatable:
+            return Failure(f"{server} broke off: {_reason(error)}", ExitCode.UNAVAILABLE)
+        return OutcomeUnknown(
+            f"{server} broke off after the request was sent ({_reason(error)}): it may have been done"
+        )
+
+    def _other_port_hint(self) -> str:
+        for server in self._servers:
+            if (port := usual_http_port(server.port)) is not None:
+                meant = server._replace(port=port)
+                return f"; {server.port} is a port for Kafka's protocol or other nodes, kraft speaks HTTP: -b {meant}"
+        return "" if len(self._servers) > 1 else ". Is the cluster up? kraft status; kraft up"
+
+
+def _exchange(connection: http.client.HTTPConnection, wanted: Request, deadline: float) -> Answer:
+    """Send and receive; a connection that the server wants closed is closed by http.client itself."""
+    connection.sock.settimeout(max(0.05, deadline - time.monotonic()))
+    headers = {"Accept": "application/json", **wanted.headers}
+    connection.request(wanted.method, wanted.path, body=wanted.body, headers=headers)
+    response = connection.getresponse()
+    received = response.read()
+    if response.status >= 400:
+        raise _refusal(response.status, dict(response.headers), received)
+    return Answer(response.status, dict(response.headers), received)
+
+
+def _pause(failure: RequestFailure, *, repeatable: bool) -> float | None:
+    """How long to wait before asking again; None where that won't help or could do harm."""
+    if failure.status not in _RETRY_STATUS or (failure.outcome_is_unknown and not repeatable):
+        return None
+    if failure.status == 429:
+        return float(failure.document.get("retry_after_s") or 1.0)
+    return RETRY_PAUSE_S
+
+
+def _is_closed_by_peer(connection: http.client.HTTPConnection) -> bool:
+    """An idle connection that is readable was closed: nothing is lost by making a new one before sending."""
+    if connection.sock is None:
+        return True
+    return bool(select.select([connection.sock], [], [], 0)[0])
+
+
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RequestFailure:
+    try:
+        document: Any = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        document = {}
+    if status == 429 and headers.get("Retry-After", "").isdecimal():
+        document.setdefault("retry_after_s", int(headers["Retry-After"]))
+    text = document.get("message") or f"the server answered {status} {http.client.responses.get(status, '')}".rstrip()
+    return RequestFailure(status, document, str(text))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it closed the connection"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,76 @@
+"""The root of the command line: which commands there are, and how each way of ending becomes an exit code.
+
+Invariant: nothing but click is imported here, so that `kraft --help` feels instant.
+"""
+
+import os
+import sys
+
+import click
+
+from cli.failure import ExitCode, Failure
+from cli.lazy_group import LazyGroup
+
+COMMANDS = {
+    "up": ("cli.up:up", "Start a cluster on this machine, or the nodes of it that are down."),
+    "status": ("cli.status:status", "Which nodes run, who leads, what the cluster holds."),
+    "down": ("cli.down:down", "Stop the nodes; everything stays on disk."),
+    "purge": ("cli.purge:purge", "Delete a stopped cluster with all its data."),
+    "node": ("cli.node:node", "Run one node in the foreground."),
+    "topic": ("cli.topic:topic", "Create, list, describe, configure and delete topics."),
+    "produce": ("cli.produce:produce", "Write lines from stdin to a topic."),
+    "consume": ("cli.consume:consume", "Print the records of topics."),
+    "quorum": ("cli.quorum:quorum", "The metadata quorum."),
+    "log": ("cli.log:log", "Look into partitions on disk."),
+}
+EPILOG = """\b
+A first cluster:
+  kraft up -n 3
+  kraft topic create events -p 6
+  echo hello | kraft produce events
+  kraft consume events --from-beginning -n 1
+
+Exit codes: 1 failure, 2 usage, 3 not found, 4 exists already, 5 unavailable, 6 denied, 130 interrupted."""
+
+
+@click.group(
+    name="kraft",
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+def root() -> None:
+    """A message log that needs nothing but itself: topics, partitions and one Raft quorum, spoken to over HTTP."""
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; every way of ending is an exit code of cli/failure.py."""
+    try:
+        code = root.main(arguments, prog_name="kraft", standalone_mode=False)
+        sys.stdout.flush()
+    except Failure as failure:
+        click.echo(f"kraft: {failure.message}", err=True)
+        return failure.exit_code
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        click.echo(f"kraft: {error.format_message()}", err=True)
+        return ExitCode.FAILURE
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_is_gone()
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _reader_is_gone() -> int:
+    """`kraft consume ... | head` has what it wanted: leave without a word, also from the interpreter's last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK

@@ -1,0 +1,150 @@
+"""Starting nodes and waiting for them: what went wrong is told in one line, with the cause from the node's own log.
+
+Invariant: every process that is started here is either ready when `start_all` returns, or named in what it raises.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, Final
+
+from cli import node_process, readiness
+from cli.data_directory import LocalCluster, LocalNode, shown
+from cli.failure import ExitCode, Failure
+from cli.ports import holder_of, is_free
+from cli.progress import StatusLine
+
+POLL_INTERVAL_S: Final = 0.02
+PATIENCE_AFTER_DEATH_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 10.0
+LOG_TAIL_BYTES: Final = 64 * 1024
+
+
+@dataclass(slots=True)
+class Startup:
+    """Nodes on their way up: `started` are ours to stop, `waiting` are not ready yet, `dead` ended with a cause."""
+
+    started: dict[LocalNode, Popen[bytes]]
+    log_offsets: Mapping[LocalNode, int]
+    waiting: dict[LocalNode, tuple[str, ...]]
+    dead: dict[LocalNode, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Bring `waiting` and `dead` up to date."""
+        for node in list(self.waiting):
+            process = self.started.get(node)
+            if process is not None and process.poll() is not None:
+                self.dead[node] = cause_of_death(node, self.log_offsets[node], process.returncode)
+                node.pid_file.unlink(missing_ok=True)
+            elif not (found := readiness.ask(node)).ready:
+                self.waiting[node] = found.reasons
+                continue
+            del self.waiting[node]
+
+
+def check_ports(nodes: Sequence[LocalNode], *, advice: str) -> None:
+    """Refuse to start a node whose port somebody has, and say who."""
+    for node in nodes:
+        for name, port in (("HTTP", node.http_port), ("peer", node.peer_port)):
+            if not is_free(port):
+                raise Failure(
+                    f"port {port} ({name} of node {node.node_id}) is in use by {holder_of(port) or 'another process'}; "
+                    f"{advice}",
+                    ExitCode.CONFLICT,
+                )
+
+
+def start_all(
+    cluster: LocalCluster,
+    down: Sequence[LocalNode],
+    settings: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    timeout_s: float,
+    all_or_none: bool,
+    status_line: StatusLine,
+) -> None:
+    """Start the nodes that are down, all at once, and wait until every node of the cluster is ready.
+
+    `all_or_none`: a first start: when one node fails the others are stopped too.
+    """
+    offsets = {node: _size(node.log_file) for node in down}
+    started: dict[LocalNode, Popen[bytes]] = {}
+    try:
+        for node in down:
+            started[node] = node_process.start(node, settings, environment)
+        startup = Startup(started, offsets, dict.fromkeys(cluster.nodes, ()))
+        _wait(startup, timeout_s=timeout_s, all_or_none=all_or_none, status_line=status_line)
+    except KeyboardInterrupt:
+        node_process.stop(list(started), timeout_s=STOP_TIMEOUT_S)
+        raise
+    except Failure:
+        if all_or_none:
+            node_process.stop(list(started), timeout_s=STOP_TIMEOUT_S)
+        raise
+
+
+def _wait(startup: Startup, *, timeout_s: float, all_or_none: bool, status_line: StatusLine) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        startup.look()
+        if startup.dead:
+            if all_or_none or not startup.waiting:
+                raise _dead(startup.dead)
+            deadline = min(deadline, time.monotonic() + PATIENCE_AFTER_DEATH_S)
+        if not startup.waiting:
+            return
+        if time.monotonic() > deadline:
+            raise _dead(startup.dead) if startup.dead else _not_ready(startup.waiting, timeout_s)
+        if status_line.is_due:
+            status_line.show(_waiting_text(startup.waiting))
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _dead(dead: Mapping[LocalNode, str]) -> Failure:
+    lines = [
+        f"node {node.node_id} did not start: {cause} (its log: {shown(node.log_file)})" for node, cause in dead.items()
+    ]
+    return Failure("\nkraft: ".join(lines))
+
+
+def _not_ready(waiting: Mapping[LocalNode, Sequence[str]], timeout_s: float) -> Failure:
+    return Failure(f"not ready after {timeout_s:g} s, still running: {_waiting_text(waiting)}", ExitCode.UNAVAILABLE)
+
+
+def _waiting_text(waiting: Mapping[LocalNode, Sequence[str]]) -> str:
+    return "; ".join(
+        f"node {node.node_id} waits: {', '.join(reasons) or 'starting'}" for node, reasons in waiting.items()
+    )
+
+
+def cause_of_death(node: LocalNode, log_offset: int, return_code: int) -> str:
+    """The last thing that a node said before it ended, or how it ended."""
+    with node.log_file.open("rb") as log:
+        log.seek(max(log_offset, _size(node.log_file) - LOG_TAIL_BYTES))
+        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    for line in reversed(lines):
+        if text := _log_text(line):
+            return text
+    return f"it ended with {f'signal {-return_code}' if return_code < 0 else f'exit code {return_code}'} without a word"
+
+
+def _log_text(line: str) -> str:
+    """A log line for a person: JSON lines by their error or event, those of low level not at all."""
+    if not line.startswith("{"):
+        return line.removeprefix("kraft: ")
+    try:
+        entry: Any = json.loads(line)
+    except ValueError:
+        return line
+    if entry.get("level") not in ("error", "critical", "fatal"):
+        return ""
+    parts = [str(entry[key]) for key in ("event", "error", "reason") if entry.get(key)]
+    return ": ".join(parts)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
