@@ -50,3 +50,13 @@ class LoopLane:
                 context = {"message": f"a call from another thread failed: {function!r}", "exception": error}
                 self._loop.call_exception_handler(context)
         self.wake()
+
+
+def settle(future: "asyncio.Future[Any]", answer: object, error: BaseException | None) -> None:
+    """End a future with an answer or an error, unless its caller has gone; on the future's loop only."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(answer)
+    else:
+        future.set_exception(error)

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from kraft.errors import NotLeader, OutcomeUnknown, PeerUnavailable, QuorumError
-from kraft.loop_lane import LoopLane
+from kraft.loop_lane import LoopLane, settle
 from kraft.peer_frames import Channel, Outcome
 from kraft.peer_requests import Question, Reply
 from kraft.peer_transport import PeerTransport
@@ -159,7 +159,7 @@ class ThreadedQuorum:
     def _run_thread(self) -> None:
         with asyncio.Runner() as runner:
             runner.run(self._live())
-        self._to_node.call(_settle, self._ended, None, None)
+        self._to_node.call(settle, self._ended, None, None)
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
@@ -173,9 +173,9 @@ class ThreadedQuorum:
             await member.start()
             self._member, self._status = member, member.status()
             self._is_open = self._failure is None
-            self._to_node.call(_settle, self._started, None, None)
+            self._to_node.call(settle, self._started, None, None)
         except BaseException as error:  # noqa: BLE001  # handed to whoever awaits start()
-            self._to_node.call(_settle, self._started, None, error)
+            self._to_node.call(settle, self._started, None, error)
             self._stop_requested.set()
         await self._stop_requested.wait()
         if member is not None:
@@ -257,7 +257,7 @@ class ThreadedQuorum:
 
     async def _answer_of(self, future: "asyncio.Future[Any]", timeout_s: float, what: str) -> Any:
         unknown = OutcomeUnknown(f"{what} within {timeout_s} s")
-        timer = self._node_loop.call_later(timeout_s, _settle, future, None, unknown)
+        timer = self._node_loop.call_later(timeout_s, settle, future, None, unknown)
         self._open.add(future)
         try:
             return await future
@@ -269,14 +269,14 @@ class ThreadedQuorum:
 
     def _release_waiting(self) -> None:
         while self._waiting and self._waiting[0][0] <= self.last_applied:
-            _settle(heapq.heappop(self._waiting)[2], None, None)
+            settle(heapq.heappop(self._waiting)[2], None, None)
         if len(self._waiting) > MAX_OPEN_PROPOSALS:  # those whose caller gave up
             self._waiting = [entry for entry in self._waiting if not entry[2].done()]
             heapq.heapify(self._waiting)
 
     def _give_up_open_futures(self, reason: str) -> None:
         for future in list(self._open):
-            _settle(future, None, OutcomeUnknown(reason))
+            settle(future, None, OutcomeUnknown(reason))
 
     def _fail(self, error: BaseException) -> None:
         self._give_up_open_futures(f"this node's quorum member failed: {error!r}")
@@ -312,14 +312,14 @@ class ThreadedQuorum:
         self, method: Callable[..., None], arguments: tuple[bytes, ...], future: "asyncio.Future[object]"
     ) -> None:
         if not future.done():
-            method(*arguments, lambda answer, error: self._to_node.put(_settle, future, answer, error))
+            method(*arguments, lambda answer, error: self._to_node.put(settle, future, answer, error))
             self._to_node.wake()
 
     def _ask_peer(self, node_id: int, payload: bytes, future: "asyncio.Future[bytes]") -> None:
         def answered(answer: bytes | Exception) -> None:
             self._questions.pop(future, None)
             is_error = isinstance(answer, Exception)
-            self._to_node.call(_settle, future, None if is_error else answer, answer if is_error else None)
+            self._to_node.call(settle, future, None if is_error else answer, answer if is_error else None)
 
         member = self._member
         if future.done() or member is None:
@@ -327,7 +327,7 @@ class ThreadedQuorum:
         try:
             self._questions[future] = member.transport.requests.ask(node_id, Channel.NODE, payload, answered)
         except (PeerUnavailable, RefusedError) as error:
-            self._to_node.call(_settle, future, None, error)
+            self._to_node.call(settle, future, None, error)
 
     def _forget_question(self, future: "asyncio.Future[bytes]") -> None:
         question = self._questions.pop(future, None)
@@ -368,19 +368,10 @@ class ThreadedQuorum:
         self._to_node.call(self._fail, error)
 
 
-def _settle(future: "asyncio.Future[Any]", answer: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(answer)
-    else:
-        future.set_exception(error)
-
-
 def _answer_locally(future: "asyncio.Future[bytes]", outcome: Outcome, answer: bytes) -> None:
     if outcome is Outcome.DONE:
-        _settle(future, answer, None)
+        settle(future, answer, None)
     elif outcome is Outcome.NOT_STARTED:
-        _settle(future, None, PeerUnavailable(answer.decode()))
+        settle(future, None, PeerUnavailable(answer.decode()))
     else:
-        _settle(future, None, OutcomeUnknown(answer.decode()))
+        settle(future, None, OutcomeUnknown(answer.decode()))
