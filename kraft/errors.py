@@ -35,7 +35,7 @@ class DamagedError(Exception):
     def __init__(self, path: str, damage: str) -> None:
         super().__init__(
             f"{path}: {damage}. This voter may have acknowledged what it no longer has, so it does not start. "
-            f"To re-join it: with a majority of the other voters up, move the directory of this file away and start the "
+            f"To re-join it: with a majority of the other voters up, move this file's directory away and start the "
             f"node with --format; it catches up from the leader before it votes again."
         )
         self.path = path

@@ -1,8 +1,9 @@
 """What the cores of two voters say to each other: plain dicts, each of one declared shape.
 
-The peer transport decodes a frame to `RaftMessage` (msgspec checks the types) and then asks `lacks_keys`; the core relies on
-both, so that nothing from the network can make it raise. pysyncobj's `apply_command`, `apply_command_response`,
-`timeout_now`, `transmission` and `serialized` are not in the vocabulary: they were pickle and forwarding.
+The peer transport decodes a frame to `RaftMessage` (msgspec checks the types) and then asks `lacks_keys`; the core
+relies on both, so that nothing from the network can make it raise. pysyncobj's `apply_command`,
+`apply_command_response`, `timeout_now`, `transmission` and `serialized` are not in the vocabulary: they were pickle and
+forwarding.
 """
 
 from typing import Annotated, Final, Literal, NotRequired, TypedDict
@@ -15,7 +16,7 @@ Entry = tuple[Annotated[bytes, msgspec.Meta(min_length=1)], Index, Index]
 
 
 class RaftMessage(TypedDict):
-    """The union of all messages; which keys a type needs stands in `REQUIRED_KEYS`. All carry the sender's directory id."""
+    """All messages; which keys a type needs stands in `REQUIRED_KEYS`. Every one carries its sender's directory id."""
 
     type: Literal[
         "append_entries",
@@ -31,11 +32,12 @@ class RaftMessage(TypedDict):
     directory: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     # append_entries
     commit_index: NotRequired[Index]
-    prevLogIdx: NotRequired[Index]  # noqa: N815 - pysyncobj's own key
-    prevLogTerm: NotRequired[Index]  # noqa: N815 - pysyncobj's own key
+    prev_log_index: NotRequired[Index]
+    prev_log_term: NotRequired[Index]
     entries: NotRequired[list[Entry]]
     # next_node_idx: on success everything below next_node_idx is durable here and equal to the leader's log; else
-    # `rejected` is the prevLogIdx that did not match, and (hint_index, hint_term) bounds where the logs can still agree
+    # `rejected` is the prev_log_index that did not match, and the logs can agree at most up to the entry before
+    # next_node_idx, in terms up to hint_term
     success: NotRequired[bool]
     next_node_idx: NotRequired[Index]
     rejected: NotRequired[Index]
@@ -55,7 +57,7 @@ class RaftMessage(TypedDict):
 
 
 REQUIRED_KEYS: Final[dict[str, frozenset[str]]] = {
-    "append_entries": frozenset({"commit_index", "prevLogIdx", "prevLogTerm", "entries"}),
+    "append_entries": frozenset({"commit_index", "prev_log_index", "prev_log_term", "entries"}),
     "next_node_idx": frozenset({"success", "next_node_idx", "rejected", "hint_term"}),
     "snapshot_chunk": frozenset({"snapshot_index", "snapshot_term", "total_bytes", "offset", "data"}),
     "snapshot_chunk_ack": frozenset({"snapshot_index", "snapshot_term", "offset"}),
