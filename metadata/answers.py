@@ -122,7 +122,7 @@ class AnswerWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def first_answer(self, *, broker_epoch: int, sequence: int) -> Answer | None:
         """The answer given to this sequence before, None where it was surely never applied."""
-        if broker_epoch > self.broker_epoch >= 0:
+        if broker_epoch > self.broker_epoch:
             return Refused(
                 index=0,
                 code=ErrorCode.STALE_BROKER_EPOCH,

@@ -55,8 +55,13 @@ def _registered(index: int, command: RegisterBroker, existing: Broker | None) ->
         in_controlled_shutdown=False,
         clean_shutdown=command.clean_shutdown and all(b.clean_shutdown for b in unhandled),
         lost_directory_ids=tuple(sorted(lost)),
+        lost_everything=any(b.lost_everything or _disjoint(b, command) for b in unhandled),
         metadata_version_max=command.metadata_version_max,
     )
+
+
+def _disjoint(before: Broker, command: RegisterBroker) -> bool:
+    return bool(before.directory_ids) and set(before.directory_ids).isdisjoint(command.directory_ids)
 
 
 def unregister(image: Image, index: int, command: UnregisterBroker) -> Applied:
@@ -97,7 +102,7 @@ def unfence(image: Image, index: int, command: UnfenceBroker) -> Applied:
 
 def in_service_again(broker: Broker) -> Broker:
     """The broker unfenced: all that its registration said about lost data has been dealt with."""
-    return structs.replace(broker, fenced=False, clean_shutdown=True, lost_directory_ids=())
+    return structs.replace(broker, fenced=False, clean_shutdown=True, lost_directory_ids=(), lost_everything=False)
 
 
 def begin_controlled_shutdown(image: Image, index: int, command: BeginControlledShutdown) -> Applied:

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from metadata import bounds
-from metadata.answers import Answer, AnswerWindow
+from metadata.answers import Answer, AnswerWindow, OutcomeUnknownAnswer
 
 FIRST_METADATA_VERSION = 1
 LATEST_METADATA_VERSION = 1
@@ -51,8 +51,10 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     (S10).
     """
     lost_directory_ids: DirectoryIds = ()
-    """Directories of an earlier registration that are gone. Before it asks to be unfenced the broker must report the
-    replicas that lay there (`LostReplicasRequest`): those whose folder it does not find."""
+    """Directories of an earlier registration that are gone. Before it is unfenced the broker must report the replicas
+    that lay there (`LostReplicasRequest`): those whose folder it does not find."""
+    lost_everything: bool = False
+    """None of the directories of an earlier registration is left: no replica of this broker counts any more."""
     metadata_version_max: bounds.VersionField = LATEST_METADATA_VERSION
 
     @property
@@ -165,5 +167,11 @@ class Image(Struct, frozen=True, kw_only=True):
 
         An id that has left the window, or of a broker epoch that is over, is answered `OutcomeUnknownAnswer`.
         """
-        window = self.answers.get(command_id.broker_id, AnswerWindow(broker_epoch=-1))
+        window = self.answers.get(command_id.broker_id)
+        if window is None:
+            return OutcomeUnknownAnswer(
+                index=self.applied_index,
+                message=f"broker_id {command_id.broker_id} of the command id is not registered (any more); "
+                "look at the cluster to see its outcome",
+            )
         return window.first_answer(broker_epoch=command_id.broker_epoch, sequence=command_id.sequence)

@@ -1,0 +1,381 @@
+"""What the active controller makes of a request: a command that leaves nothing open, an answer, or a refusal.
+
+Owns the validation of everything that a caller may ask of topics, brokers and versions; every refusal is a RefusedError
+whose message names the field and the fix. Refuses replication factors above the policy's maximum: this version keeps
+one copy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from metadata import topic_configs
+from metadata.answers import AdminAnswer, Done, TopicCreated
+from metadata.bounds import MAX_CONFIGS, MAX_PARTITIONS_PER_TOPIC
+from metadata.codec import encode_proposal
+from metadata.commands import (
+    AlterTopicConfigs,
+    ChangePartitions,
+    Command,
+    CreatePartitions,
+    CreateTopic,
+    DeleteTopic,
+    PartitionAssignment,
+    Proposal,
+    SetMetadataVersion,
+    UnregisterBroker,
+)
+from metadata.elections import TopicRules, next_state
+from metadata.image import FIRST_METADATA_VERSION, LATEST_METADATA_VERSION, Image, Topic
+from metadata.placement import spread
+from metadata.requests import (
+    AlterConfigsRequest,
+    ConfigChange,
+    CreatePartitionsRequest,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    LostReplicasRequest,
+    SetMetadataVersionRequest,
+    UnregisterBrokerRequest,
+)
+from metadata.topic_names import check_name, check_name_is_free, check_not_internal
+from wire.errors import ErrorCode, RefusedError
+
+DecidedRequest = (
+    CreateTopicRequest
+    | DeleteTopicRequest
+    | AlterConfigsRequest
+    | CreatePartitionsRequest
+    | UnregisterBrokerRequest
+    | SetMetadataVersionRequest
+    | LostReplicasRequest
+)
+USE_DEFAULT: Final = -1
+"""Kafka's way to leave a count to the broker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPolicy:
+    """What the cluster says where a request says nothing, and what it allows."""
+
+    default_partitions_count: int = 1
+    """Kafka's `num.partitions`."""
+    default_replication_factor: int = 1
+    max_replication_factor: int = 1
+    """Replication is not in this version; placement, elections and the log's format are ready for more."""
+    max_partitions_count: int = MAX_PARTITIONS_PER_TOPIC
+    """So that a topic fits one command of the metadata log."""
+    broker_defaults: Mapping[str, str] = field(default_factory=dict)
+    """The broker-wide values of topic configs, by topic key (`retention.ms`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a decision depends on: the committed image, who is alive, and one random id in place of chance."""
+
+    image: Image
+    usable_brokers: Sequence[int]
+    """In service and heard by this controller within the session timeout, ascending."""
+    policy: TopicPolicy
+    new_id: UUID
+
+
+def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: PLR0911 -- one line a kind
+    """The command to propose, or the answer where there is nothing to propose; raises RefusedError."""
+    match request:
+        case CreateTopicRequest():
+            return _create_topic(request, at)
+        case DeleteTopicRequest():
+            return _delete_topic(request, at.image)
+        case AlterConfigsRequest():
+            return _alter_configs(request, at)
+        case CreatePartitionsRequest():
+            return _create_partitions(request, at)
+        case UnregisterBrokerRequest():
+            return _unregister(request, at.image)
+        case SetMetadataVersionRequest():
+            return _set_metadata_version(request, at.image)
+        case LostReplicasRequest():
+            return _lost_replicas(request, at)
+
+
+def _create_topic(request: CreateTopicRequest, at: Circumstances) -> Command | AdminAnswer:
+    check_name(request.name)
+    if not request.internal:
+        check_not_internal(request.name, "create")
+    check_name_is_free(at.image, request.name)
+    set_configs, _ = _changes(request.configs)
+    if request.replicas_assignments is None:
+        assignments = _placed(request, at)
+    else:
+        _check_counts_agree(request, request.replicas_assignments)
+        assignments = _assigned(request.replicas_assignments, at)
+    command = CreateTopic(topic_id=at.new_id, name=request.name, assignments=assignments, configs=set_configs)
+    if not request.validate_only:
+        return command
+    encode_proposal(Proposal(command=command))
+    return TopicCreated(
+        index=at.image.applied_index,
+        topic_id=command.topic_id,
+        name=command.name,
+        partitions_count=len(assignments),
+        replication_factor=len(assignments[0].replicas),
+    )
+
+
+def _placed(request: CreateTopicRequest, at: Circumstances) -> tuple[PartitionAssignment, ...]:
+    count = _or_default(request.partitions_count, at.policy.default_partitions_count)
+    factor = _or_default(request.replication_factor, at.policy.default_replication_factor)
+    _check_partitions_count(count, at.policy)
+    _check_replication_factor(factor, at)
+    start, shift = _chance(at)
+    replicas = spread(at.usable_brokers, partitions=count, replication_factor=factor, start=start, shift=shift)
+    return tuple(_led_by_first(one, at) for one in replicas)
+
+
+def _chance(at: Circumstances) -> tuple[int, int]:
+    """A start and a shift from the random bits of the new id."""
+    brokers = len(at.usable_brokers)
+    return at.new_id.int % brokers, (at.new_id.int >> 64) % brokers
+
+
+def _led_by_first(replicas: tuple[int, ...], at: Circumstances) -> PartitionAssignment:
+    """The first replica in service leads; none: the partition begins without a leader."""
+    leader = next((r for r in replicas if at.image.brokers[r].in_service), -1)
+    epoch = -1 if leader == -1 else at.image.brokers[leader].epoch
+    return PartitionAssignment(replicas=replicas, leader=leader, leader_broker_epoch=epoch)
+
+
+def _or_default(value: int | None, default: int) -> int:
+    return default if value is None or value == USE_DEFAULT else value
+
+
+def _check_partitions_count(count: int, policy: TopicPolicy) -> None:
+    if not 1 <= count <= policy.max_partitions_count:
+        raise RefusedError(
+            ErrorCode.INVALID_PARTITIONS,
+            f"partitions_count {count} must be from 1 to {policy.max_partitions_count} (the limit for one topic)",
+        )
+
+
+def _check_replication_factor(factor: int, at: Circumstances) -> None:
+    if factor < 1:
+        raise RefusedError(ErrorCode.INVALID_REPLICATION_FACTOR, f"replication_factor {factor} must be at least 1")
+    _check_factor_is_supported(factor, "replication_factor", at.policy)
+    if not at.usable_brokers:
+        raise RefusedError(
+            ErrorCode.BROKER_NOT_AVAILABLE,
+            "no broker is in service that the controller has heard from: try again when one is up",
+        )
+    if factor > len(at.usable_brokers):
+        raise RefusedError(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"replication_factor {factor} is larger than the {len(at.usable_brokers)} brokers in service",
+        )
+
+
+def _check_factor_is_supported(factor: int, name: str, policy: TopicPolicy) -> None:
+    if factor > policy.max_replication_factor:
+        raise RefusedError(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"{name} {factor} is not supported: replication is not in this version, each partition has "
+            f"{policy.max_replication_factor} replica; use 1",
+        )
+
+
+def _check_counts_agree(request: CreateTopicRequest, assignments: Sequence[Sequence[int]]) -> None:
+    factor = len(assignments[0]) if assignments else 0
+    given = {"partitions_count": request.partitions_count, "replication_factor": request.replication_factor}
+    for name, implied in (("partitions_count", len(assignments)), ("replication_factor", factor)):
+        if given[name] not in (None, USE_DEFAULT, implied):
+            raise RefusedError(
+                ErrorCode.INVALID_REQUEST,
+                f"{name} {given[name]} contradicts replicas_assignments, which says {implied}: leave one of them out",
+            )
+
+
+def _assigned(
+    assignments: Sequence[tuple[int, ...]], at: Circumstances, *, first_partition: int = 0, factor: int | None = None
+) -> tuple[PartitionAssignment, ...]:
+    """A caller's own placement, checked (Kafka's rules for manual assignments)."""
+    if not 1 <= len(assignments) <= at.policy.max_partitions_count:
+        raise RefusedError(
+            ErrorCode.INVALID_PARTITIONS,
+            f"replicas_assignments has {len(assignments)} partitions: it must have from 1 to "
+            f"{at.policy.max_partitions_count}",
+        )
+    factor = len(assignments[0]) if factor is None else factor
+    for partition, replicas in enumerate(assignments, start=first_partition):
+        problem = _assignment_problem(replicas, factor, at)
+        if problem is not None:
+            raise RefusedError(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"replicas_assignments of partition {partition}: {problem}"
+            )
+    _check_factor_is_supported(factor, "the number of replicas in replicas_assignments,", at.policy)
+    return tuple(_led_by_first(replicas, at) for replicas in assignments)
+
+
+def _assignment_problem(replicas: tuple[int, ...], factor: int, at: Circumstances) -> str | None:
+    if not replicas:
+        return "it is empty: name at least one broker"
+    if len(set(replicas)) != len(replicas):
+        return f"{list(replicas)} names a broker twice"
+    if len(replicas) != factor:
+        return f"{list(replicas)} has {len(replicas)} replicas, the topic {factor}: give all partitions as many"
+    unknown = [r for r in replicas if r not in at.image.brokers]
+    if unknown:
+        return f"broker {unknown[0]} is not registered; registered are {sorted(at.image.brokers)}"
+    if not any(r in at.usable_brokers for r in replicas):
+        return f"none of the brokers {list(replicas)} is in service"
+    return None
+
+
+def _delete_topic(request: DeleteTopicRequest, image: Image) -> Command:
+    topic = _named_or_identified(request, image)
+    check_not_internal(topic.name, "delete")
+    return DeleteTopic(topic_id=topic.topic_id)
+
+
+def _named_or_identified(request: DeleteTopicRequest, image: Image) -> Topic:
+    if request.topic_id is None:
+        if request.name is None:
+            raise RefusedError(ErrorCode.INVALID_REQUEST, "name the topic to delete by topic_name or topic_id")
+        return _existing(image, request.name)
+    topic = image.topics.get(request.topic_id)
+    if topic is None:
+        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, f"topic_id {request.topic_id} does not exist")
+    if request.name not in (None, topic.name):
+        raise RefusedError(
+            ErrorCode.INCONSISTENT_TOPIC_ID,
+            f"topic_id {request.topic_id} is that of {topic.name!r}, not of {request.name!r}",
+        )
+    return topic
+
+
+def _existing(image: Image, name: str) -> Topic:
+    topic = image.topic(name)
+    if topic is None:
+        check_name(name)
+        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"topic_name {name!r} does not exist")
+    return topic
+
+
+def _alter_configs(request: AlterConfigsRequest, at: Circumstances) -> Command | AdminAnswer:
+    topic = _existing(at.image, request.name)
+    set_configs, deleted = _changes(request.changes)
+    after = {key: value for key, value in topic.configs.items() if key not in deleted} | set_configs
+    if request.validate_only or after == topic.configs:
+        return Done(index=at.image.applied_index)
+    minimum = topic_configs.min_in_sync_replicas(after, at.policy.broker_defaults)
+    touched = "min.insync.replicas" in set_configs or "min.insync.replicas" in deleted
+    return AlterTopicConfigs(
+        topic_id=topic.topic_id,
+        set_configs=set_configs,
+        deleted_configs=deleted,
+        min_in_sync_replicas=minimum if touched else None,
+    )
+
+
+def _changes(changes: Sequence[ConfigChange]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The configs to set, as canonical text, and the names to delete; a name may occur once."""
+    if len(changes) > MAX_CONFIGS:
+        raise RefusedError(ErrorCode.INVALID_CONFIG, f"{len(changes)} configs in one request: at most {MAX_CONFIGS}")
+    to_set: dict[str, str] = {}
+    to_delete: dict[str, None] = {}
+    for change in changes:
+        topic_configs.known(change.name)
+        if change.name in to_set or change.name in to_delete:
+            raise RefusedError(ErrorCode.INVALID_CONFIG, f"config {change.name!r} is named twice: name it once")
+        if change.operation == "DELETE" or change.value is None:
+            to_delete[change.name] = None
+        else:
+            to_set[change.name] = topic_configs.validated(change.name, change.value)
+    return to_set, tuple(to_delete)
+
+
+def _create_partitions(request: CreatePartitionsRequest, at: Circumstances) -> Command | AdminAnswer:
+    topic = _existing(at.image, request.name)
+    check_not_internal(topic.name, "add partitions to")
+    count = len(topic.partitions)
+    _check_partitions_count(request.partitions_count, at.policy)
+    if request.partitions_count <= count:
+        raise RefusedError(
+            ErrorCode.INVALID_PARTITIONS,
+            f"partitions_count {request.partitions_count} must be above the {count} that topic {topic.name!r} has: "
+            "partitions can only be added",
+        )
+    added = request.partitions_count - count
+    if request.replicas_assignments is None:
+        assignments = _continued(topic, added, at)
+    else:
+        if len(request.replicas_assignments) != added:
+            raise RefusedError(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"replicas_assignments has {len(request.replicas_assignments)} partitions: it must have one for each "
+                f"of the {added} new ones",
+            )
+        factor = len(topic.partitions[0].replicas)
+        assignments = _assigned(request.replicas_assignments, at, first_partition=count, factor=factor)
+    command = CreatePartitions(topic_id=topic.topic_id, expected_partitions_count=count, assignments=assignments)
+    if not request.validate_only:
+        return command
+    encode_proposal(Proposal(command=command))
+    return Done(index=at.image.applied_index)
+
+
+def _continued(topic: Topic, added: int, at: Circumstances) -> tuple[PartitionAssignment, ...]:
+    """New partitions go on in the round that the topic's first partition began."""
+    factor = len(topic.partitions[0].replicas)
+    _check_replication_factor(factor, at)
+    start, shift = _chance(at)
+    first_leader = topic.partitions[0].replicas[0]
+    if first_leader in at.usable_brokers:
+        start = list(at.usable_brokers).index(first_leader)
+    count = len(topic.partitions)
+    placed = spread(
+        at.usable_brokers, partitions=added, replication_factor=factor, start=start, shift=shift, first_partition=count
+    )
+    return tuple(_led_by_first(replicas, at) for replicas in placed)
+
+
+def _unregister(request: UnregisterBrokerRequest, image: Image) -> Command:
+    broker = image.brokers.get(request.broker_id)
+    if broker is None:
+        raise RefusedError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"broker_id {request.broker_id} is not registered")
+    return UnregisterBroker(broker_id=broker.broker_id, broker_epoch=broker.epoch)
+
+
+def _set_metadata_version(request: SetMetadataVersionRequest, image: Image) -> Command | AdminAnswer:
+    if request.version == image.cluster_metadata_version:
+        return Done(index=image.applied_index)
+    if not FIRST_METADATA_VERSION <= request.version <= LATEST_METADATA_VERSION:
+        raise RefusedError(
+            ErrorCode.UNSUPPORTED_VERSION,
+            f"version {request.version} must be from {FIRST_METADATA_VERSION} to {LATEST_METADATA_VERSION}",
+        )
+    return SetMetadataVersion(expected_version=image.cluster_metadata_version, version=request.version)
+
+
+def _lost_replicas(request: LostReplicasRequest, at: Circumstances) -> Command | AdminAnswer:
+    broker = at.image.brokers.get(request.broker_id)
+    if broker is None or broker.epoch != request.broker_epoch:
+        raise RefusedError(
+            ErrorCode.STALE_BROKER_EPOCH,
+            f"broker_epoch {request.broker_epoch} of broker {request.broker_id} is not its current one",
+        )
+    changes = []
+    for topic_id, index in dict.fromkeys(request.replicas):
+        partition = at.image.partition(topic_id, index)
+        if partition is None or broker.broker_id not in partition.replicas:
+            continue  # deleted meanwhile, or never ours: there is nothing to leave
+        if request.loss == "DAMAGED" and len(partition.replicas) == 1:
+            continue  # S18: with no other copy, what is intact goes on being served
+        rules = TopicRules.of(at.image.topics[topic_id], at.policy.broker_defaults)
+        lost = frozenset((broker.broker_id,))
+        change = next_state(topic_id, index, partition, at.image.brokers, rules, lost=lost)
+        if change is not None:
+            changes.append(change)
+    if not changes:
+        return Done(index=at.image.applied_index)
+    return ChangePartitions(cause=f"broker {broker.broker_id} lost replicas", changes=tuple(changes))
