@@ -20,7 +20,7 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Mismatched:
-    """The entry before the new ones is not here. The logs agree up to `agreed_at_most` or less; our term is `term` there."""
+    """The entry before the new ones is not here. The logs agree at most up to `agreed_at_most`, of our term `term`."""
 
     agreed_at_most: int
     term: int

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 
-Index = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Index = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Entry = tuple[Annotated[bytes, msgspec.Meta(min_length=1)], Index, Index]
 """(kind byte + command, index, term), as pysyncobj keeps them."""
 
