@@ -1,0 +1,140 @@
+"""Walking over the batches of a segment file: by headers alone, or with every CRC checked.
+
+Owns the reading of headers in windows of bounded size, so a walk over 1 GiB holds a few KiB (or one batch), and the
+search for the next intact batch after damage. Refuses bytes that are no batch: `BrokenBatchError` says where and why;
+whether that is a torn tail or damage is recovery's judgement (S18).
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from wire.errors import RefusedError
+from wire.record_batch import HEADER_BYTES, RecordBatch, read_header
+
+ReadAt = Callable[[int, int], bytes]
+"""(size_bytes, position) -> at most that many bytes."""
+
+# base_offset batch_length leader_epoch magic crc attributes last_offset_delta base_timestamp max_timestamp
+HEAD: Final = struct.Struct(">qiibIhiqq")
+LENGTH_END: Final = 12
+BATCH_LENGTH_MIN: Final = HEADER_BYTES - LENGTH_END
+WINDOW_BYTES: Final = 8 << 10
+SCAN_BYTES: Final = 1 << 20
+OFFSET_SPAN: Final = 2**31
+
+
+class BrokenBatchError(Exception):
+    """What lies at `position` is no intact batch."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"byte {position}: {reason}")
+        self.position = position
+        self.reason = reason
+
+
+class BatchHead(NamedTuple):
+    """What the walk knows of a batch without its records."""
+
+    position: int
+    size_bytes: int
+    base_offset: int
+    next_offset: int
+    leader_epoch: int
+    max_timestamp_ms: int
+
+
+def walk_heads(read_at: ReadAt, position: int, end: int, *, window_bytes: int = WINDOW_BYTES) -> Iterator[BatchHead]:
+    """The batches from `position` to `end` by their headers; BrokenBatchError where bounds make no sense."""
+    window = b""
+    window_start = position
+    while position < end:
+        at = position - window_start
+        if at + HEADER_BYTES > len(window):
+            window = read_at(min(window_bytes, end - position), position)
+            window_start, at = position, 0
+        head = head_at(window, at, position, end)
+        yield head
+        position += head.size_bytes
+
+
+def head_at(window: bytes, at: int, position: int, end: int) -> BatchHead:
+    """The batch at `window[at]`, which is byte `position` of a file whose batches end at `end`."""
+    if len(window) - at < HEADER_BYTES:
+        raise BrokenBatchError(position, f"{len(window) - at} bytes remain, a header has {HEADER_BYTES}")
+    base_offset, length, epoch, magic, _, _, last_delta, _, max_timestamp_ms = HEAD.unpack_from(window, at)
+    if magic != 2 or length < BATCH_LENGTH_MIN or last_delta < 0 or base_offset < 0:
+        raise BrokenBatchError(position, f"no batch header: magic {magic}, length {length}, offset {base_offset}")
+    if position + LENGTH_END + length > end:
+        raise BrokenBatchError(position, f"a batch of {LENGTH_END + length} bytes, {end - position} remain")
+    return BatchHead(position, LENGTH_END + length, base_offset, base_offset + last_delta + 1, epoch, max_timestamp_ms)
+
+
+def scan_batches(read_at: ReadAt, position: int, end: int, expected_offset: int) -> Iterator[tuple[int, RecordBatch]]:
+    """(position, batch) from `position` to `end`, read sequentially, every CRC checked, offsets never falling."""
+    window = b""
+    window_start = position
+    while position < end:
+        at = position - window_start
+        batch = _whole_batch(window, at)
+        if batch is None:
+            size_bytes = _announced_size(read_at, position, end)
+            window = read_at(min(max(SCAN_BYTES, size_bytes), end - position), position)
+            window_start = position
+            batch = _whole_batch(window, 0)
+        if batch is None:
+            raise BrokenBatchError(position, "no whole batch lies here")
+        if not batch.crc_is_valid():
+            raise BrokenBatchError(position, "the CRC does not match the bytes")
+        if batch.base_offset < expected_offset or batch.last_offset_delta < 0:
+            raise BrokenBatchError(position, f"offset {batch.base_offset} where {expected_offset} or more is due")
+        yield position, batch
+        expected_offset = batch.next_offset
+        position += batch.size_bytes
+
+
+def _whole_batch(window: bytes, at: int) -> RecordBatch | None:
+    try:
+        return read_header(window, at)
+    except RefusedError:
+        return None
+
+
+def _announced_size(read_at: ReadAt, position: int, end: int) -> int:
+    """Bytes that the batch at `position` claims, at most what the file has."""
+    header = read_at(min(HEADER_BYTES, end - position), position)
+    return head_at(header, 0, position, end).size_bytes
+
+
+def intact_batch_at(read_at: ReadAt, position: int, end: int, expected_offset: int) -> int | None:
+    """The base offset of the batch at `position`, if it is intact and may follow `expected_offset`."""
+    header = read_at(min(HEADER_BYTES, end - position), position)
+    try:
+        head = head_at(header, 0, position, end)
+    except BrokenBatchError:
+        return None
+    if not expected_offset <= head.base_offset < expected_offset + OFFSET_SPAN:
+        return None
+    batch = _whole_batch(read_at(head.size_bytes, position), 0)
+    return head.base_offset if batch is not None and batch.crc_is_valid() else None
+
+
+def find_intact_batch(read_at: ReadAt, position: int, end: int, expected_offset: int) -> tuple[int, int] | None:
+    """(position, base offset) of the first intact batch at or after `position` that may follow `expected_offset`.
+
+    Every byte is tried: a flipped length must not hide what comes after it.
+    """
+    high = struct.pack(">q", expected_offset)[:4], struct.pack(">q", expected_offset + OFFSET_SPAN)[:4]
+    choice = b"|".join(re.escape(prefix) for prefix in dict.fromkeys(high))
+    candidate = re.compile(b"(?=(?:" + choice + b").{4}[\\x00-\\x7f].{3}.{4}\\x02)", re.DOTALL)
+    while position < end:
+        window = read_at(min(SCAN_BYTES, end - position), position)
+        for found in candidate.finditer(window):
+            base_offset = intact_batch_at(read_at, position + found.start(), end, expected_offset)
+            if base_offset is not None:
+                return position + found.start(), base_offset
+        if len(window) < HEADER_BYTES:
+            return None
+        position += len(window) - HEADER_BYTES + 1
+    return None

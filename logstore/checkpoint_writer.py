@@ -1,0 +1,151 @@
+"""Writing the checkpoints of a log directory: now, or elsewhere while the loop goes on.
+
+Owns the order that makes a checkpoint true: indexes are handed to their files, leader-epoch files become durable, and
+only then do recovery points move past the data that they describe. Invariant: one writer at a time; whoever must write
+now waits for the one elsewhere, so an older checkpoint never replaces a newer one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from logstore.checkpoints import HIGH_WATERMARK_FILE, LOG_START_FILE, RECOVERY_POINT_FILE, render_checkpoint
+from logstore.disk import OUT_OF_SPACE, Disk
+from logstore.leader_epochs import FILE_NAME as LEADER_EPOCHS_FILE
+from logstore.storage import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from logstore.checkpoints import PartitionKey
+    from logstore.flusher import Job
+    from logstore.partition_log import PartitionLog
+    from logstore.storage import Storage
+
+FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
+
+
+class _Checkpoint:
+    """What is to be written, captured at one moment; `write` may run in any thread."""
+
+    __slots__ = ("epoch_logs", "error", "files", "job", "storage")
+
+    def __init__(self, storage: Storage, files: dict[str, bytes], epoch_logs: list[PartitionLog]) -> None:
+        self.storage = storage
+        self.files = files
+        self.epoch_logs = epoch_logs
+        self.job: Job | None = None
+        self.error: OSError | None = None
+
+    def write(self) -> None:
+        try:
+            for path, data in self.files.items():
+                self._replace(path, data)
+        except OSError as error:
+            self.error = error
+
+    def _replace(self, path: str, data: bytes) -> None:
+        try:
+            replace_file(self.storage, path, data)
+        except FileNotFoundError:
+            if not path.endswith(LEADER_EPOCHS_FILE):
+                raise
+            # the topic was deleted meanwhile, its folder with it
+
+
+class CheckpointWriter:
+    """Used from the owner's loop."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        logs: Mapping[PartitionKey, PartitionLog],
+        *,
+        submit: Callable[[Callable[[], None]], Job],
+        post: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._disk = disk
+        self._logs = logs
+        self._submit = submit
+        self._post = post
+        self._written: dict[str, bytes] = {}
+        self._running: _Checkpoint | None = None
+        self._is_due = False
+
+    def write_now(self) -> None:
+        """On disk when this returns. OSError as the disk raises it."""
+        if self._running is not None:
+            running = self._running
+            if running.job is not None:
+                running.job.result()
+            self._take_in(running)
+        checkpoint = self._capture()
+        checkpoint.write()
+        if not self._is_written(checkpoint) and checkpoint.error is not None:
+            raise checkpoint.error
+
+    def write_elsewhere(self) -> None:
+        """Soon; a call while one is being written makes it be written once more."""
+        if self._running is not None:
+            self._is_due = True
+            return
+        try:
+            checkpoint = self._capture()
+        except OSError as error:
+            self._disk.fail(error)
+            return
+        if checkpoint.files:
+            self._running = checkpoint
+            checkpoint.job = self._submit(partial(self._run, checkpoint))
+
+    def _run(self, checkpoint: _Checkpoint) -> None:
+        checkpoint.write()
+        self._post(partial(self._ended, checkpoint))
+
+    def _ended(self, checkpoint: _Checkpoint) -> None:
+        if self._running is checkpoint:
+            self._take_in(checkpoint)
+            if self._is_due:
+                self._is_due = False
+                self.write_elsewhere()
+
+    def _take_in(self, checkpoint: _Checkpoint) -> None:
+        """A full disk leaves the older files, which are true; any other error takes the directory offline."""
+        self._running = None
+        if self._is_written(checkpoint):
+            return
+        if checkpoint.error is not None and checkpoint.error.errno not in OUT_OF_SPACE:
+            self._disk.fail(checkpoint.error)
+
+    def _is_written(self, checkpoint: _Checkpoint) -> bool:
+        if checkpoint.error is None:
+            self._written.update({path: data for path, data in checkpoint.files.items() if path in self._paths()})
+            return True
+        self._written.clear()
+        for log in checkpoint.epoch_logs:
+            log.leader_epochs.is_dirty = True
+        return False
+
+    def _paths(self) -> list[str]:
+        return [f"{self._disk.path}/{name}" for name in FILES]
+
+    def _capture(self) -> _Checkpoint:
+        """The files that differ from what is on disk, in the order in which they must be written."""
+        files: dict[str, bytes] = {}
+        epoch_logs: list[PartitionLog] = []
+        lines: list[tuple[str, str, str]] = []
+        for log in self._logs.values():
+            if log.leader_epochs_are_dirty:
+                epoch_logs.append(log)
+                log.leader_epochs.is_dirty = False
+                files[f"{log.folder}/{LEADER_EPOCHS_FILE}"] = log.leader_epochs.render()
+            if log.recovery_point != log.checkpointed_point:
+                log.flush_indexes()
+                log.checkpointed_point = log.recovery_point
+            lines.append(log.checkpoint_lines())
+        for index, path in enumerate(self._paths()):
+            data = render_checkpoint(line[index] for line in lines)
+            if data != self._written.get(path):
+                files[path] = data
+        return _Checkpoint(self._disk.storage, files, epoch_logs)

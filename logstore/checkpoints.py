@@ -1,0 +1,64 @@
+"""The small text files that remember offsets across a restart, replaced atomically.
+
+Owns their form (Kafka's: a version, a count, then one line per entry) and their names. Refuses a file whose count does
+not match its lines (CheckpointError): half a checkpoint is no checkpoint.
+Lines: recovery point `topic_id partition offset segment_base_offset segment_position` (everything below is synced, and
+it ends there in that segment), log start and high watermark `topic_id partition offset`.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from logstore.storage import Storage, read_whole_file
+from wire.identifiers import uuid_from_text
+
+RECOVERY_POINT_FILE: Final = "recovery-point-offset-checkpoint"
+LOG_START_FILE: Final = "log-start-offset-checkpoint"
+HIGH_WATERMARK_FILE: Final = "replication-offset-checkpoint"
+VERSION: Final = 0
+
+PartitionKey = tuple[UUID, int]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file that cannot be trusted."""
+
+
+class RecoveryPoint(NamedTuple):
+    """Everything below `offset` is on disk; it ends at `position` in the segment `segment_base_offset`."""
+
+    offset: int
+    segment_base_offset: int
+    position: int
+
+
+def render_checkpoint(lines: Iterable[str]) -> bytes:
+    body = list(lines)
+    return "\n".join([str(VERSION), str(len(body)), *body, ""]).encode()
+
+
+def parse_checkpoint(data: bytes) -> list[str]:
+    try:
+        version, count, *lines = data.decode("ascii").splitlines()
+        if int(version) != VERSION or int(count) != len(lines):
+            raise CheckpointError(f"checkpoint version {version} announces {count} lines and has {len(lines)}")
+    except (UnicodeDecodeError, ValueError) as error:
+        raise CheckpointError(str(error)) from None
+    return lines
+
+
+def read_offsets(storage: Storage, path: str) -> dict[PartitionKey, tuple[int, ...]]:
+    """The numbers behind each partition; nothing where the file is missing; CheckpointError where it is broken."""
+    try:
+        data = read_whole_file(storage, path)
+    except FileNotFoundError:
+        return {}
+    found: dict[PartitionKey, tuple[int, ...]] = {}
+    for line in parse_checkpoint(data):
+        try:
+            topic_id, partition, *numbers = line.split(" ")
+            found[uuid_from_text(topic_id), int(partition)] = tuple(map(int, numbers))
+        except ValueError:
+            raise CheckpointError(f"{path}: not a line of a checkpoint: {line!r}") from None
+    return found

@@ -1,0 +1,113 @@
+"""Damage: bytes in the log that are no intact batch, and are not the torn tail of a crash (S18).
+
+Owns the gaps of a log: where they lie, which offsets they took, and the file `damaged-ranges` that remembers them, so
+that a restart neither forgets damage nor mistakes it for a torn tail. A log with a gap takes no appends; what lies
+before and after is served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
+from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
+from logstore.storage import Storage, read_whole_file, replace_file
+from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import HEADER_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from logstore.partition_log import PartitionLog
+    from logstore.segment import Segment
+
+FILE_NAME: Final = "damaged-ranges"
+
+
+class Gap(NamedTuple):
+    """Bytes [position, end_position) of a segment, and the offsets [offset, next_offset) that are lost with them."""
+
+    segment_base_offset: int
+    position: int
+    end_position: int
+    offset: int
+    next_offset: int
+
+
+def next_intact(read_at: ReadAt, position: int, end: int, expected_offset: int) -> tuple[int, int] | None:
+    """(position, base offset) of the next intact batch after the broken one at `position`.
+
+    First where the broken batch says that it ends (its payload may contain anything), then anywhere.
+    """
+    try:
+        header = read_at(min(HEADER_BYTES, end - position), position)
+        after = position + head_at(header, 0, position, end).size_bytes
+    except BrokenBatchError:
+        after = end
+    base_offset = intact_batch_at(read_at, after, end, expected_offset)
+    if base_offset is not None:
+        return after, base_offset
+    return find_intact_batch(read_at, position + 1, end, expected_offset)
+
+
+def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -> None:
+    """A reader met bytes that are no batch: remember the gap, take no more appends."""
+    offset = _end_of_batches_before(segment, broken.position)
+    found = next_intact(segment.read_at, broken.position, segment.size_bytes, offset)
+    end_position, next_offset = found or (segment.size_bytes, segment.next_offset)
+    add_gaps([segment], [Gap(segment.base_offset, broken.position, end_position, offset, max(next_offset, offset))])
+    log.positions = None
+    mark_damaged(log, offset)
+
+
+def mark_damaged(log: PartitionLog, offset: int) -> None:
+    log.damaged_from = offset if log.damaged_from is None else min(log.damaged_from, offset)
+    save_gaps(log.disk.storage, log.folder, [gap for segment in log.segments for gap in segment.gaps])
+
+
+def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:
+    by_base = {segment.base_offset: segment for segment in segments}
+    for gap in gaps:
+        segment = by_base.get(gap.segment_base_offset)
+        if segment is not None and gap not in segment.gaps:
+            segment.gaps = tuple(sorted((*segment.gaps, gap)))
+
+
+def _end_of_batches_before(segment: Segment, position: int) -> int:
+    offset = segment.base_offset
+    try:
+        for head in segment.heads(0):
+            if head.position >= position:
+                break
+            offset = head.next_offset
+    except BrokenBatchError:
+        pass
+    return offset
+
+
+def refuse_damaged(name: str, gap: Gap) -> RefusedError:
+    return RefusedError(
+        ErrorCode.CORRUPT_MESSAGE,
+        f"offsets {gap.offset} to {gap.next_offset - 1} of {name} are damaged on disk (see `kraft log verify`):"
+        f" read on at offset {gap.next_offset}",
+    )
+
+
+def save_gaps(storage: Storage, folder: str, gaps: list[Gap]) -> None:
+    """Remember the gaps; where the disk does not take the file, they are found again when they are read."""
+    try:
+        if gaps:
+            replace_file(storage, f"{folder}/{FILE_NAME}", render_checkpoint(" ".join(map(str, gap)) for gap in gaps))
+        elif storage.status(f"{folder}/{FILE_NAME}") is not None:
+            storage.unlink(f"{folder}/{FILE_NAME}")
+    except OSError:
+        return
+
+
+def load_gaps(storage: Storage, folder: str) -> list[Gap]:
+    """The remembered gaps; none where the file is missing or broken itself."""
+    try:
+        lines = parse_checkpoint(read_whole_file(storage, f"{folder}/{FILE_NAME}"))
+        return [Gap(*map(int, line.split())) for line in lines]
+    except (FileNotFoundError, CheckpointError, TypeError, ValueError):
+        return []

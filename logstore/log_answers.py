@@ -1,0 +1,46 @@
+"""What a partition log answers: `Appended`, `LogSlice`, `TimestampOffset`, and the refusal that carries both bounds."""
+
+from typing import NamedTuple
+
+from wire.errors import ErrorCode, RefusedError
+
+
+class Appended(NamedTuple):
+    """Where an append landed. `timestamp_ms` is the append time under LogAppendTime, else -1 (as Kafka answers)."""
+
+    base_offset: int
+    last_offset: int
+    size_bytes: int
+    timestamp_ms: int
+
+
+class LogSlice(NamedTuple):
+    """Whole batches as they lie in the log; empty where nothing lies between the offset and the upper bound.
+
+    The first batch may begin below the offset that was asked for; `next_offset` is where to read on.
+    """
+
+    data: bytes | memoryview
+    base_offset: int
+    next_offset: int
+
+
+class TimestampOffset(NamedTuple):
+    """The first record at or after a timestamp (ListOffsets)."""
+
+    offset: int
+    timestamp_ms: int
+    leader_epoch: int
+
+
+class OffsetOutOfRangeError(RefusedError):
+    """OFFSET_OUT_OF_RANGE with what can be read: offsets from `earliest` on, below `latest`."""
+
+    def __init__(self, offset: int, *, earliest: int, latest: int) -> None:
+        super().__init__(
+            ErrorCode.OFFSET_OUT_OF_RANGE,
+            f"offset {offset} is out of range: the earliest is {earliest}, the next to be written is {latest}",
+        )
+        self.offset = offset
+        self.earliest = earliest
+        self.latest = latest

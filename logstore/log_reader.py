@@ -1,0 +1,171 @@
+"""Reading a partition log: whole batches by offset, one record by timestamp.
+
+Owns the way from an offset to bytes: bounds, segment, position (remembered for those who read on where they stopped,
+else by index and walk), one pread of bounded size, and the check that what came are batches in order. Every read is its
+own pread, so a reader of old data holds nothing that an append would wait for.
+Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (CORRUPT_MESSAGE, with the next intact offset).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from crc32c import crc32c
+
+from logstore.batch_walk import BATCH_LENGTH_MIN, LENGTH_END, BatchHead, BrokenBatchError
+from logstore.damage import mark_damaged, note_damage, refuse_damaged
+from logstore.disk import storage_refusal
+from logstore.log_answers import LogSlice, OffsetOutOfRangeError, TimestampOffset
+from wire.record_batch import ATTRIBUTES_AT, HEADER_BYTES, RecordBatch
+
+if TYPE_CHECKING:
+    from logstore.partition_log import PartitionLog
+    from logstore.segment import Segment
+
+# base_offset batch_length leader_epoch magic crc attributes last_offset_delta: what a read looks at, per batch
+_PREFIX: Final = struct.Struct(">qiibIhi")
+POSITIONS_MAX: Final = 64
+
+
+class ReadRequest(NamedTuple):
+    """What `PartitionLog.read` was asked for."""
+
+    offset: int
+    max_bytes: int
+    upper_offset: int
+    at_least_one: bool
+    check_crc: bool
+
+
+def read_slice(log: PartitionLog, request: ReadRequest) -> LogSlice:
+    """See `PartitionLog.read`."""
+    offset = request.offset
+    upper_offset = min(request.upper_offset, log.log_end_offset)
+    if not log.log_start_offset <= offset <= log.log_end_offset:
+        raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=upper_offset)
+    for segment in log.segments.from_offset(offset) if offset < upper_offset else ():
+        while True:
+            try:
+                found = _read_segment(log, segment, request)
+                break
+            except BrokenBatchError as broken:
+                note_damage(log, segment, broken)
+            except OSError as error:
+                mark_damaged(log, offset)
+                raise storage_refusal(f"the disk cannot read offset {offset} of {log.name}: {error}") from error
+        if found is not None:
+            return found
+    return LogSlice(b"", offset, offset)
+
+
+def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> LogSlice | None:
+    """The slice; None where the segment holds nothing at or after the offset."""
+    offset, max_bytes = request.offset, request.max_bytes
+    position = _position(log, segment, offset)
+    if position is None:
+        return None
+    end = segment.size_bytes
+    for gap in segment.gaps:
+        if gap.position >= position:
+            end = min(end, gap.position)
+    data = segment.read_at(min(max(max_bytes, HEADER_BYTES), end - position), position)
+    size_bytes, next_offset = _measure(data, position, end, request)
+    if size_bytes == 0 and request.at_least_one:
+        first_bytes = _announced_bytes(data)
+        if first_bytes > len(data):
+            data = segment.read_at(first_bytes, position)
+            if len(data) < first_bytes:
+                raise BrokenBatchError(position, f"{len(data)} bytes of a batch of {first_bytes} can be read")
+            size_bytes, next_offset = _measure(data, position, end, request)
+    if size_bytes == 0 or (size_bytes > max_bytes and not request.at_least_one):
+        return LogSlice(b"", offset, offset)
+    _remember(log, next_offset, segment, position + size_bytes)
+    base_offset = int.from_bytes(data[:8], "big")
+    return LogSlice(data if size_bytes == len(data) else memoryview(data)[:size_bytes], base_offset, next_offset)
+
+
+def _position(log: PartitionLog, segment: Segment, offset: int) -> int | None:
+    """Where the batch of `offset` begins, or the first after it; None where the segment ends before."""
+    known = log.positions.get(offset) if log.positions is not None else None
+    if known is not None and known[0] == segment.base_offset and known[1] < segment.size_bytes and not segment.gaps:
+        return known[1]
+    for gap in segment.gaps:
+        if gap.offset <= offset < gap.next_offset:
+            raise refuse_damaged(log.name, gap)
+    head = segment.locate(offset)
+    return None if head is None else head.position
+
+
+def _remember(log: PartitionLog, next_offset: int, segment: Segment, position: int) -> None:
+    """Who reads on at `next_offset` need not search."""
+    if log.positions is None:
+        log.positions = {}
+    elif len(log.positions) >= POSITIONS_MAX:
+        del log.positions[next(iter(log.positions))]
+    log.positions[next_offset] = (segment.base_offset, position)
+
+
+def _measure(data: bytes, position: int, end: int, request: ReadRequest) -> tuple[int, int]:
+    """(bytes, next offset) of the whole batches in `data` that end below the upper offset; asserts their bounds."""
+    offset, upper_offset = request.offset, request.upper_offset
+    check_crc = request.check_crc
+    at = 0
+    expected = 0
+    data_bytes = len(data)
+    unpack = _PREFIX.unpack_from
+    while at + HEADER_BYTES <= data_bytes:
+        base_offset, length, _, magic, crc, _, last_delta = unpack(data, at)
+        size_bytes = LENGTH_END + length
+        next_offset = base_offset + last_delta + 1
+        if magic != 2 or length < BATCH_LENGTH_MIN or last_delta < 0 or position + at + size_bytes > end:
+            raise BrokenBatchError(position + at, f"no batch: magic {magic}, length {length}")
+        if base_offset < expected or (at == 0 and next_offset <= offset):
+            raise BrokenBatchError(position + at, f"offset {base_offset} is not due here")
+        if at + size_bytes > data_bytes or next_offset > upper_offset:
+            break
+        if check_crc and crc32c(memoryview(data)[at + ATTRIBUTES_AT : at + size_bytes]) != crc:
+            raise BrokenBatchError(position + at, "the CRC does not match the bytes")
+        at += size_bytes
+        expected = next_offset
+    return at, expected
+
+
+def _announced_bytes(data: bytes) -> int:
+    return LENGTH_END + int.from_bytes(data[8:12], "big", signed=True)
+
+
+def find_timestamp(log: PartitionLog, timestamp_ms: int, upper_offset: int) -> TimestampOffset | None:
+    """See `PartitionLog.offset_for_timestamp`."""
+    upper_offset = min(upper_offset, log.log_end_offset)
+    for segment in log.segments:
+        if segment.next_offset <= log.log_start_offset or segment.max_timestamp_ms < timestamp_ms:
+            continue
+        while True:
+            try:
+                found = _find_in_segment(log, segment, timestamp_ms)
+                break
+            except BrokenBatchError as broken:
+                note_damage(log, segment, broken)
+        if found is not None:
+            return found if found.offset < upper_offset else None
+    return None
+
+
+def _find_in_segment(log: PartitionLog, segment: Segment, timestamp_ms: int) -> TimestampOffset | None:
+    for head in segment.heads(segment.position_for_timestamp(timestamp_ms)):
+        if head.max_timestamp_ms >= timestamp_ms and head.next_offset > log.log_start_offset:
+            found = _find_in_batch(segment, head, timestamp_ms, log.log_start_offset)
+            if found is not None:
+                return found
+    return None
+
+
+def _find_in_batch(segment: Segment, head: BatchHead, timestamp_ms: int, start_offset: int) -> TimestampOffset | None:
+    batch = RecordBatch(segment.read_at(head.size_bytes, head.position), 0)
+    if not batch.crc_is_valid():
+        raise BrokenBatchError(head.position, "the CRC does not match the bytes")
+    for record in batch.records():
+        if record.timestamp_ms >= timestamp_ms and record.offset >= start_offset:
+            return TimestampOffset(record.offset, record.timestamp_ms, head.leader_epoch)
+    return None

@@ -1,0 +1,426 @@
+"""One partition's log: segments, leader epochs, and the four offsets that matter.
+
+Owns what was appended, what of it is durable, what is committed and where it begins:
+`log_start_offset <= high_watermark <= log_end_offset`, `synced_end_offset <= durable_end_offset <= log_end_offset`.
+One thread, the owner's loop, calls everything here; only fdatasync runs elsewhere (`begin_sync`, `finish_sync`).
+Refuses (KAFKA_STORAGE_ERROR) appends while the disk is full or below its reserve (S19), and to a log that is damaged
+(S18); reads go on in both cases. An OSError means that the directory has gone offline and that nobody knows whether the
+bytes in question were written.
+Invariants: offsets are given once (S12), leader epochs never fall (S4), nothing is durable before its sync.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from logstore.batch_walk import OFFSET_SPAN
+from logstore.checkpoints import PartitionKey, RecoveryPoint
+from logstore.disk import OUT_OF_SPACE, storage_refusal
+from logstore.flusher import LogSync
+from logstore.log_answers import Appended, LogSlice, TimestampOffset
+from logstore.log_config import LogConfig, TimestampType
+from logstore.log_reader import ReadRequest, find_timestamp, read_slice
+from logstore.recovery import known_leader_epochs
+from logstore.retention import delete_records_before, expire_segments
+from logstore.segment import NO_TIMESTAMP, Placed, Segment
+from logstore.truncation import truncate_fully_and_start_at, truncate_to
+from wire.errors import ErrorCode, RefusedError
+from wire.identifiers import uuid_to_text
+from wire.record_batch import iterate_batches, stamp, stamp_log_append_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from logstore.disk import Disk
+    from logstore.flusher import Flusher
+    from logstore.leader_epochs import LeaderEpochs
+    from logstore.segments import Segments
+    from wire.record_batch import RecordBatch
+
+
+class PartitionLog:
+    """The log of one partition of one topic id. Made by `LogDirectory`, which has recovered it."""
+
+    __slots__ = (
+        "_flusher",
+        "_leader_epochs",
+        "_unsynced",
+        "_unsynced_directories",
+        "_unsynced_paths",
+        "checkpointed_point",
+        "config",
+        "damaged_from",
+        "disk",
+        "durable_end_offset",
+        "folder",
+        "generation",
+        "high_watermark",
+        "is_closed",
+        "log_end_offset",
+        "log_start_offset",
+        "on_durable",
+        "partition",
+        "positions",
+        "recovery_point",
+        "segments",
+        "topic_id",
+        "topic_name",
+    )
+
+    def __init__(
+        self,
+        *,
+        topic_id: UUID,
+        topic_name: str,
+        partition: int,
+        folder: str,
+        config: LogConfig,
+        disk: Disk,
+        flusher: Flusher,
+        segments: Segments,
+        log_start_offset: int,
+        log_end_offset: int,
+        high_watermark: int,
+        recovery_point: RecoveryPoint,
+        damaged_from: int | None = None,
+    ) -> None:
+        assert 0 <= log_start_offset <= log_end_offset
+        self.topic_id = topic_id
+        self.topic_name = topic_name
+        self.partition = partition
+        self.folder = folder
+        self.config = config
+        self.disk = disk
+        self.segments = segments
+        self.log_start_offset = log_start_offset
+        self.log_end_offset = log_end_offset
+        counts_unsynced = damaged_from is not None or not config.syncs_every_append
+        self.durable_end_offset = log_end_offset if counts_unsynced else min(recovery_point.offset, log_end_offset)
+        self.high_watermark = min(max(high_watermark, log_start_offset), log_end_offset)
+        self.recovery_point = recovery_point
+        self.damaged_from = damaged_from
+        self.generation = 0
+        self.is_closed = False
+        self.on_durable: Callable[[PartitionLog], None] | None = None
+        self.positions: dict[int, tuple[int, int]] | None = None
+        self.checkpointed_point: RecoveryPoint | None = recovery_point
+        self._flusher = flusher
+        self._leader_epochs: LeaderEpochs | None = None
+        self._unsynced: list[Segment] = []
+        self._unsynced_paths: list[str] = []
+        self._unsynced_directories: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"PartitionLog({self.name}, {self.log_start_offset}..{self.log_end_offset})"
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic_name}-{self.partition}"
+
+    @property
+    def key(self) -> PartitionKey:
+        return self.topic_id, self.partition
+
+    @property
+    def size_bytes(self) -> int:
+        return self.segments.size_bytes
+
+    @property
+    def synced_end_offset(self) -> int:
+        """The end of what fdatasync has confirmed, whatever the flush settings count as durable."""
+        return self.recovery_point.offset
+
+    @property
+    def leader_epochs(self) -> LeaderEpochs:
+        if self._leader_epochs is None:
+            self._leader_epochs = known_leader_epochs(
+                self.disk.storage, self.folder, self.segments, self.log_end_offset
+            )
+        return self._leader_epochs
+
+    @leader_epochs.setter
+    def leader_epochs(self, epochs: LeaderEpochs) -> None:
+        self._leader_epochs = epochs
+
+    @property
+    def leader_epochs_are_dirty(self) -> bool:
+        return self._leader_epochs is not None and self._leader_epochs.is_dirty
+
+    # ---- appending
+
+    def append(self, buffer: bytearray, batches: list[RecordBatch], *, leader_epoch: int, now_ms: int) -> Appended:
+        """As the leader: give offsets, stamp them and the epoch into `buffer` in place, write it with one call.
+
+        `batches` are all batches of `buffer`, already checked (`check_batches`). With the default flush settings a sync
+        is requested and `durable_end_offset` moves when it is done; with relaxed ones it has moved on return.
+        RefusedError(KAFKA_STORAGE_ERROR): nothing was written. OSError: unknown, and the directory is offline.
+        """
+        size_bytes = len(buffer)
+        self.admit_append(size_bytes, now_ms)
+        epochs = self._leader_epochs or self.leader_epochs
+        if leader_epoch != epochs.latest:
+            epochs.assign(leader_epoch, self.log_end_offset)
+        append_time_ms = now_ms if self.config.message_timestamp_type is TimestampType.LOG_APPEND_TIME else NO_TIMESTAMP
+        base_offset = offset = self.log_end_offset
+        position = 0
+        placed = []
+        for batch in batches:
+            stamp(buffer, position, base_offset=offset, leader_epoch=leader_epoch)
+            if append_time_ms != NO_TIMESTAMP:
+                stamp_log_append_time(buffer, position, timestamp_ms=append_time_ms)
+                placed.append(Placed(position, offset, append_time_ms))
+            else:
+                placed.append(Placed(position, offset, batch.max_timestamp))
+            offset += batch.last_offset_delta + 1
+            position += batch.size_bytes
+        assert position == size_bytes, f"the batches have {position} bytes, the buffer {size_bytes}"
+        self._write(buffer, placed, offset)
+        return Appended(base_offset, offset - 1, size_bytes, append_time_ms)
+
+    def append_replicated(self, buffer: bytearray | bytes | memoryview, *, now_ms: int) -> Appended | None:
+        """As a follower: the leader's batches with their offsets and epochs; None where no whole batch is there.
+
+        Every CRC is checked. CORRUPT_MESSAGE for a broken batch, or one that begins below the log's end.
+        """
+        placed = []
+        position, offset = 0, self.log_end_offset
+        starts: list[tuple[int, int]] = []
+        for batch in iterate_batches(buffer):
+            if not batch.crc_is_valid() or batch.base_offset < offset or batch.last_offset_delta < 0:
+                raise RefusedError(
+                    ErrorCode.CORRUPT_MESSAGE,
+                    f"{self.name}: a fetched batch at offset {batch.base_offset} is broken or not at {offset} or later",
+                )
+            placed.append(Placed(position, batch.base_offset, batch.max_timestamp))
+            starts.append((batch.partition_leader_epoch, batch.base_offset))
+            position += batch.size_bytes
+            offset = batch.next_offset
+        if not placed:
+            return None
+        self.admit_append(position, now_ms)
+        self._write(memoryview(buffer)[:position], placed, offset)
+        for epoch, start_offset in starts:
+            self.leader_epochs.assign(epoch, start_offset)
+        return Appended(placed[0].base_offset, offset - 1, position, NO_TIMESTAMP)
+
+    def admit_append(self, size_bytes: int, now_ms: int) -> None:
+        """Refuse now what an append of `size_bytes` would be refused for."""
+        if self.is_closed:
+            raise storage_refusal(f"the log of {self.name} is closed")
+        if self.damaged_from is not None:
+            raise storage_refusal(
+                f"the log of {self.name} is damaged from offset {self.damaged_from} on (see `kraft log verify`):"
+                " what is intact is served, nothing can be appended"
+            )
+        self.disk.admit(size_bytes, now_ms)
+
+    def _write(self, buffer: bytearray | memoryview, placed: list[Placed], next_offset: int) -> None:
+        segment = self.segments.active
+        if segment is None or self._must_roll(segment, len(buffer), placed[0].max_timestamp_ms, next_offset):
+            segment = self.roll(placed[0].base_offset)
+        segment.append(buffer, placed, next_offset=next_offset)
+        self.log_end_offset = next_offset
+        if not self._unsynced or self._unsynced[-1] is not segment:
+            self._unsynced.append(segment)
+        self._sync_as_configured()
+
+    def _sync_as_configured(self) -> None:
+        config = self.config
+        if config.flush_messages <= 1:
+            self._flusher.request(self)
+            return
+        self.durable_end_offset = self.log_end_offset
+        has_rolled = len(self._unsynced) > 1
+        if has_rolled or self.log_end_offset - self.synced_end_offset >= config.flush_messages:
+            self._flusher.request(self)
+        else:
+            self._flusher.request_by_timer(self)
+
+    # ---- rolling
+
+    def _must_roll(self, segment: Segment, size_bytes: int, timestamp_ms: int, next_offset: int) -> bool:
+        """By size, by age in record time, by a full index, by 2^31 offsets (as Kafka's LogSegment.shouldRoll)."""
+        if not segment.size_bytes:
+            return next_offset - segment.base_offset >= OFFSET_SPAN
+        config = self.config
+        if segment.size_bytes + size_bytes > config.segment_bytes or next_offset - segment.base_offset >= OFFSET_SPAN:
+            return True
+        if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.segment_ms:
+            return True
+        index_entries_max = config.segment_index_bytes // segment.offset_index.ENTRY.size
+        may_be_full = segment.size_bytes > index_entries_max * config.index_interval_bytes
+        return may_be_full and len(segment.offset_index) >= index_entries_max
+
+    def roll(self, base_offset: int | None = None) -> Segment:
+        """Begin a new active segment at `base_offset` (by default the log's end); the next sync covers it."""
+        base_offset = self.log_end_offset if base_offset is None else base_offset
+        old = self.segments.active
+        if old is not None:
+            old.flush_indexes()
+            self._unsynced_paths += [old.offset_index.path, old.time_index.path]
+        segment = self._new_segment(base_offset)
+        if old is not None and not old.size_bytes:
+            self.disk.discard_segments(self.segments.remove_from(old.base_offset))
+        self.segments.add(segment)
+        return segment
+
+    def _new_segment(self, base_offset: int) -> Segment:
+        segment = Segment(
+            self.disk,
+            self.folder,
+            base_offset,
+            size_bytes=0,
+            next_offset=base_offset,
+            index_interval_bytes=self.config.index_interval_bytes,
+        )
+        try:
+            segment.create_file()
+        except OSError as error:
+            if error.errno in OUT_OF_SPACE:
+                raise storage_refusal(f"no space for a new segment of {self.name}: {error}") from error
+            self.disk.fail(error)
+            raise
+        if self.folder not in self._unsynced_directories:
+            self._unsynced_directories.append(self.folder)
+        return segment
+
+    def restart_at(self, offset: int) -> None:
+        """What must be synced so that all that was appended until now is durable; None for nothing."""
+        assert not len(self.segments)
+        self.segments.add(self._new_segment(offset))
+        self.disk.storage.fsync_directory(self.folder)
+        self.log_start_offset = self.log_end_offset = self.durable_end_offset = self.high_watermark = offset
+
+    # ---- durability
+
+    def sync_later(self, *, paths: list[str], directories: list[str]) -> None:
+        """Names and small files that must be durable before anything appended from now on is."""
+        self._unsynced_paths += paths
+        self._unsynced_directories += directories
+
+    def sync_again(self) -> None:
+        """Sync the active segment although nothing was appended: the end was cut while a sync ran."""
+        active = self.segments.active
+        if active is not None and active not in self._unsynced:
+            self._unsynced.append(active)
+        self._flusher.request(self)
+
+    def sync_segments(self, segments: list[Segment]) -> None:
+        """Recovery read these; a kill leaves their bytes in the page cache only."""
+        self._unsynced = segments
+        self._unsynced_directories.append(self.folder)
+        self._flusher.request(self)
+
+    def begin_sync(self) -> LogSync | None:
+        """What must be synced so that all that was appended until now is durable; None where nothing is."""
+        active = self.segments.active
+        if self.is_closed or active is None or not (self._unsynced or self._unsynced_directories):
+            return None
+        files = [segment.file for segment in self._unsynced]
+        sync = LogSync(
+            self,
+            storage=self.disk.storage,
+            generation=self.generation,
+            point=RecoveryPoint(self.log_end_offset, active.base_offset, active.size_bytes),
+            files=files,
+            handles=[self.disk.open_files.pin(file) for file in files],
+            paths=self._unsynced_paths,
+            directories=self._unsynced_directories,
+        )
+        self._unsynced, self._unsynced_paths, self._unsynced_directories = [], [], []
+        return sync
+
+    def finish_sync(self, sync: LogSync) -> None:
+        """Take in the result of a sync, on the owner's loop: offsets become durable, or the directory has failed."""
+        for file in sync.files:
+            self.disk.open_files.unpin(file)
+        if sync.error is not None:
+            self.disk.fail(sync.error)
+        if not sync.is_done or self.is_closed or self.damaged_from is not None:
+            return
+        if sync.generation != self.generation:
+            self.sync_again()
+            return
+        assert self.recovery_point.offset <= sync.point.offset <= self.log_end_offset
+        self.recovery_point = sync.point
+        self.durable_end_offset = max(self.durable_end_offset, sync.point.offset)
+        if self.on_durable is not None:
+            self.on_durable(self)
+
+    def advance_high_watermark(self, offset: int) -> bool:
+        """The replica says what is committed (S2); true if it moved. It never moves back here, nor beyond the end."""
+        if offset <= self.high_watermark:
+            return False
+        assert offset <= self.log_end_offset, f"high watermark {offset} beyond the log end {self.log_end_offset}"
+        self.high_watermark = offset
+        return True
+
+    # ---- reading
+
+    def read(
+        self, offset: int, *, max_bytes: int, upper_offset: int, at_least_one: bool = True, check_crc: bool = False
+    ) -> LogSlice:
+        """Whole batches from the one that holds `offset`, below `upper_offset`, about `max_bytes` of them.
+
+        The first may begin below `offset`, and is given whole even above `max_bytes` (unless not `at_least_one`).
+        OffsetOutOfRangeError with both bounds; CORRUPT_MESSAGE where the disk damaged what lies at `offset`, with the
+        next offset that is intact. `check_crc` is for those who will look into the records.
+        """
+        return read_slice(self, ReadRequest(offset, max_bytes, upper_offset, at_least_one, check_crc))
+
+    def offset_for_timestamp(self, timestamp_ms: int, *, upper_offset: int) -> TimestampOffset | None:
+        """The first record at or after `timestamp_ms` among those below `upper_offset` (ListOffsets)."""
+        return find_timestamp(self, timestamp_ms, upper_offset)
+
+    # ---- cutting at either end
+
+    def truncate_to(self, offset: int) -> None:
+        """Cut everything from `offset` on, durably (S5: the replica decides where); a batch across it goes whole."""
+        truncate_to(self, offset)
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        """Forget everything; the next offset is `offset`."""
+        truncate_fully_and_start_at(self, offset)
+
+    def delete_records_before(self, offset: int) -> None:
+        """Move the start of the log up to `offset`, durably; OFFSET_OUT_OF_RANGE above the high watermark."""
+        delete_records_before(self, offset)
+
+    def apply_retention(self, now_ms: int) -> int:
+        """Delete segments that are too old or too many; bytes freed. See `retention`."""
+        return expire_segments([self], now_ms)
+
+    def forget_unsynced(self, removed: list[Segment]) -> None:
+        """These segments no longer exist: nothing of them waits for a sync."""
+        self._unsynced = [segment for segment in self._unsynced if segment not in removed]
+
+    def begin_generation(self, removed: list[Segment]) -> None:
+        """The end of the log was cut: what a running sync covers may be other bytes than what lies there now."""
+        self.forget_unsynced(removed)
+        self.generation += 1
+        self.positions = None
+
+    # ---- closing and checkpoints
+
+    def checkpoint_lines(self) -> tuple[str, str, str]:
+        """The lines of this log in the checkpoint files: recovery point, log start, high watermark."""
+        name = f"{uuid_to_text(self.topic_id)} {self.partition}"
+        point = self.recovery_point
+        return (
+            f"{name} {point.offset} {point.segment_base_offset} {point.position}",
+            f"{name} {self.log_start_offset}",
+            f"{name} {self.high_watermark}",
+        )
+
+    def flush_indexes(self) -> None:
+        active = self.segments.active
+        if active is not None:
+            active.flush_indexes()
+
+    def close(self) -> None:
+        """Let go of the files; what is not synced is not durable (`LogDirectory.close` syncs first)."""
+        self.is_closed = True
+        self._flusher.forget(self)
+        for segment in self.segments:
+            segment.close()

@@ -1,0 +1,108 @@
+"""Giving up the beginning of a log: by age, by size, or because someone asked (DeleteRecords).
+
+Owns which segments go and in what order things happen: the log start moves in memory, is checkpointed, then the files
+go, oldest first. Refuses to delete what is not committed (beyond the high watermark). Works in whole segments; the
+active one goes only after it was rolled. Sources: Kafka's `UnifiedLog.deleteOldSegments`, KIP-107.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from logstore.damage import mark_damaged
+from logstore.log_answers import OffsetOutOfRangeError
+from wire.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from logstore.partition_log import PartitionLog
+    from logstore.segment import Segment
+
+
+def expired_segments(log: PartitionLog, now_ms: int) -> int:
+    """How many of the oldest segments retention gives up; only whole ones below the high watermark count."""
+    config = log.config
+    if not config.deletes_old_segments:
+        return 0
+    surplus_bytes = log.size_bytes - config.retention_bytes if config.retention_bytes >= 0 else -1
+    count = 0
+    for segment in log.segments:
+        if segment.next_offset > log.high_watermark or not segment.size_bytes:
+            break
+        surplus_bytes -= segment.size_bytes
+        is_old = config.retention_ms >= 0 and now_ms - _age_from_ms(segment) > config.retention_ms
+        if not is_old and surplus_bytes < 0 and segment.next_offset > log.log_start_offset:
+            break
+        count += 1
+    return count
+
+
+def _age_from_ms(segment: Segment) -> int:
+    """The newest record's time; the file's own where no record carries one."""
+    return segment.max_timestamp_ms if segment.max_timestamp_ms >= 0 else segment.modified_ms
+
+
+def expire_segments(logs: Iterable[PartitionLog], now_ms: int) -> int:
+    """Apply retention to `logs` with one checkpoint for all; the bytes freed."""
+    removed: list[tuple[PartitionLog, list[Segment]]] = []
+    for log in logs:
+        count = expired_segments(log, now_ms)
+        if count and count == len(log.segments) and not _roll(log):
+            count -= 1
+        if count:
+            removed.append((log, _give_up(log, log.segments[count].base_offset)))
+    if not removed:
+        return 0
+    removed[0][0].disk.write_checkpoints(must_succeed=False)
+    for log, segments in removed:
+        _remove(log, segments)
+    return sum(segment.size_bytes for _, segments in removed for segment in segments)
+
+
+def _roll(log: PartitionLog) -> bool:
+    try:
+        log.roll()
+    except RefusedError:
+        return False
+    return True
+
+
+def _give_up(log: PartitionLog, start_offset: int) -> list[Segment]:
+    """Move the start up to `start_offset` in memory; the segments that lie wholly below it, taken out of the log."""
+    log.log_start_offset = max(log.log_start_offset, start_offset)
+    log.leader_epochs.truncate_from_start(log.log_start_offset)
+    count = 0
+    while count < len(log.segments) - 1 and log.segments[count + 1].base_offset <= log.log_start_offset:
+        count += 1
+    return log.segments.remove_first(count)
+
+
+def _remove(log: PartitionLog, segments: list[Segment]) -> None:
+    if not segments:
+        return
+    log.forget_unsynced(segments)
+    log.disk.discard_segments(segments)
+    if log.damaged_from is not None and any(segment.gaps for segment in segments):
+        gaps = [gap for segment in log.segments for gap in segment.gaps]
+        if gaps:
+            log.damaged_from = gaps[0].offset
+            mark_damaged(log, gaps[0].offset)
+
+
+def delete_records_before(log: PartitionLog, offset: int) -> None:
+    """See `PartitionLog.delete_records_before`."""
+    if offset > log.high_watermark:
+        raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=log.high_watermark)
+    if offset <= log.log_start_offset:
+        return
+    active = log.segments.active
+    if active is not None and active.size_bytes and offset == log.log_end_offset:
+        _roll(log)
+    old_start_offset, log.log_start_offset = log.log_start_offset, offset
+    try:
+        log.disk.write_checkpoints(must_succeed=True)
+    except (RefusedError, OSError):
+        log.log_start_offset = old_start_offset
+        raise
+    _remove(log, _give_up(log, offset))

@@ -1,0 +1,302 @@
+"""One segment: a file of batches, its two indexes, and what is known of its offsets and timestamps.
+
+Owns `%020d.log/.index/.timeindex`. An append is one pwrite at `size_bytes`; what a failed write left behind is cut
+before anybody can read it (S19). Lookups use the index and believe only the log: an answer that the log contradicts
+makes the indexes be built again. Invariants: batches lie back to back from 0 to `size_bytes`, except across `gaps`
+(damage, S18), and their offsets lie in [base_offset, next_offset).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+
+from logstore.batch_walk import BrokenBatchError, walk_heads
+from logstore.disk import OUT_OF_SPACE, storage_refusal
+from logstore.offset_index import OffsetIndex
+from logstore.open_files import OpenFile
+from logstore.time_index import TimeIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from logstore.batch_walk import BatchHead
+    from logstore.damage import Gap
+    from logstore.disk import Disk
+    from logstore.storage import Bytes
+
+LOG_SUFFIX: Final = ".log"
+NO_TIMESTAMP: Final = -1
+UNKNOWN: Final = -(2**62)
+INDEX_SLACK: Final = 8
+"""A walk this many index intervals long proves that entries are missing (one batch may be as long as it likes)."""
+
+
+class Placed(NamedTuple):
+    """A batch within the buffer that is appended."""
+
+    position: int
+    base_offset: int
+    max_timestamp_ms: int
+
+
+class Segment:
+    """A segment that may still grow (the active one) or not."""
+
+    __slots__ = (
+        "_first_timestamp_ms",
+        "_indexed_position",
+        "_max_timestamp_ms",
+        "_max_timestamp_offset",
+        "base_offset",
+        "disk",
+        "file",
+        "gaps",
+        "index_interval_bytes",
+        "next_offset",
+        "offset_index",
+        "size_bytes",
+        "time_index",
+    )
+
+    def __init__(
+        self, disk: Disk, folder: str, base_offset: int, *, size_bytes: int, next_offset: int, index_interval_bytes: int
+    ) -> None:
+        stem = f"{folder}/{base_offset:020d}"
+        self.disk = disk
+        self.base_offset = base_offset
+        self.next_offset = next_offset
+        self.size_bytes = size_bytes
+        self.index_interval_bytes = index_interval_bytes
+        self.file = OpenFile(stem + LOG_SUFFIX)
+        self.offset_index = OffsetIndex(disk.storage, stem)
+        self.time_index = TimeIndex(disk.storage, stem)
+        self.gaps: tuple[Gap, ...] = ()
+        self._first_timestamp_ms = UNKNOWN
+        self._max_timestamp_ms = UNKNOWN
+        self._max_timestamp_offset = base_offset
+        self._indexed_position = UNKNOWN
+
+    # ---- writing
+
+    def append(self, buffer: Bytes, placed: list[Placed], *, next_offset: int) -> None:
+        """One write of the whole buffer at the end.
+
+        RefusedError(KAFKA_STORAGE_ERROR) when the disk is full: nothing of it stays. OSError for any other failure: the
+        directory is offline then, and whether the bytes are on disk nobody knows.
+        """
+        if self._indexed_position == UNKNOWN:
+            self.load_state()
+        disk = self.disk
+        start = self.size_bytes
+        try:
+            written = disk.storage.pwrite(disk.open_files.handle(self.file), buffer, start)
+        except OSError as error:
+            self._write_failed(error)
+        if written != len(buffer):
+            self._cut_partial_write(f"only {written} of {len(buffer)} bytes could be written")
+        self.size_bytes = start + written
+        self.next_offset = next_offset
+        for position, base_offset, max_timestamp_ms in placed:
+            self.note_batch(start + position, base_offset, max_timestamp_ms)
+
+    def note_batch(self, position: int, base_offset: int, max_timestamp_ms: int) -> None:
+        """Count a batch into timestamps and indexes: an entry at most every `index_interval_bytes`."""
+        if self._first_timestamp_ms == UNKNOWN and position == 0:
+            self._first_timestamp_ms = max_timestamp_ms
+        if max_timestamp_ms > self._max_timestamp_ms:
+            self._max_timestamp_ms = max_timestamp_ms
+            self._max_timestamp_offset = base_offset
+        if position - self._indexed_position > self.index_interval_bytes:
+            self._indexed_position = position
+            self.offset_index.append(base_offset - self.base_offset, position)
+            self._note_timestamp()
+
+    def _note_timestamp(self) -> None:
+        self.time_index.append_if_later(self._max_timestamp_ms, self._max_timestamp_offset - self.base_offset)
+
+    def _write_failed(self, error: OSError) -> NoReturn:
+        if error.errno in OUT_OF_SPACE:
+            self._cut_partial_write(str(error))
+        self.disk.fail(error)
+        raise error
+
+    def _cut_partial_write(self, reason: str) -> NoReturn:
+        """S19, S15: what was refused is gone from the disk before the refusal is spoken."""
+        try:
+            self.cut(self.size_bytes)
+        except OSError as error:
+            self.disk.fail(error)
+            raise
+        self.disk.recheck_space()
+        raise storage_refusal(
+            f"the disk of log directory {self.disk.path} is full ({reason}): nothing was written; free space or lower"
+            " retention; reads go on"
+        )
+
+    def cut(self, size_bytes: int) -> None:
+        """Shorten the file, durably."""
+        handle = self.disk.open_files.handle(self.file)
+        self.disk.storage.truncate(handle, size_bytes)
+        self.disk.storage.fsync(handle)
+
+    def create_file(self) -> None:
+        self.disk.open_files.handle(self.file, create=True)
+        self._indexed_position = 0
+        self._max_timestamp_ms = NO_TIMESTAMP
+
+    def flush_indexes(self) -> None:
+        """Move what the indexes hold in memory into their files, with the greatest timestamp so far."""
+        if self._indexed_position != UNKNOWN:
+            self._note_timestamp()
+            self.offset_index.flush()
+            self.time_index.flush()
+
+    # ---- what is known
+
+    @property
+    def first_timestamp_ms(self) -> int:
+        """The first batch's max timestamp, from which the segment's age is counted; NO_TIMESTAMP when empty."""
+        if self._first_timestamp_ms == UNKNOWN:
+            head = next(self.heads(0), None)
+            if head is None:
+                return NO_TIMESTAMP
+            self._first_timestamp_ms = head.max_timestamp_ms
+        return self._first_timestamp_ms
+
+    @property
+    def max_timestamp_ms(self) -> int:
+        """The greatest timestamp; NO_TIMESTAMP where no batch carries one."""
+        if self._max_timestamp_ms == UNKNOWN:
+            self.load_state()
+        return self._max_timestamp_ms
+
+    @property
+    def modified_ms(self) -> int:
+        status = self.disk.storage.status(self.file.path)
+        return status.modified_ms if status else 0
+
+    def load_state(self) -> None:
+        """Learn timestamps and the index's end after a start: from the index, then by walking what it does not cover.
+
+        What a crash lost of the index is found missing here or at a lookup, and built again.
+        """
+        last = self.offset_index.last()
+        position = last[1] if last else 0
+        latest = self.time_index.last()
+        self._indexed_position = position
+        self._max_timestamp_ms = latest[0] if latest else NO_TIMESTAMP
+        self._max_timestamp_offset = self.base_offset + (latest[1] if latest else 0)
+        try:
+            is_sound = self._learn_from(position, last)
+        except BrokenBatchError:
+            is_sound = False
+        if not is_sound:
+            self.rebuild_indexes()
+
+    def _learn_from(self, position: int, entry: tuple[int, int] | None) -> bool:
+        """Note the batches behind the last entry; False where that entry, or one after it, is not what it should be."""
+        for head in self.heads(position):
+            if entry and head.position == position and head.base_offset != self.base_offset + entry[0]:
+                return False
+            if head.position - position > self.index_interval_bytes:
+                return False
+            self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
+        return True
+
+    def rebuild_indexes(self) -> None:
+        """Write both indexes anew from the log's headers, up to the first damage that no gap names yet."""
+        self.reset_indexes()
+        try:
+            for head in self.heads(0):
+                self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
+        except BrokenBatchError:
+            return
+        finally:
+            self.flush_indexes()
+
+    def forget_from(self, position: int, next_offset: int) -> None:
+        """The file ends at `position` now: indexes, timestamps and gaps beyond are void."""
+        self.size_bytes = position
+        self.next_offset = next_offset
+        self.offset_index.truncate_to_position(position)
+        self.time_index.truncate_to_offset(next_offset - self.base_offset)
+        self.gaps = tuple(gap for gap in self.gaps if gap.position < position)
+        self._first_timestamp_ms = UNKNOWN
+        self._max_timestamp_ms = UNKNOWN
+        self._indexed_position = UNKNOWN
+
+    def begin_scan(self, position: int, next_offset: int) -> None:
+        """Recovery reads on from here and tells each batch to `note_batch`; the indexes keep what lies before."""
+        size_bytes, gaps = self.size_bytes, self.gaps
+        self.forget_from(position, next_offset)
+        self.size_bytes = position
+        self.load_state()
+        self.size_bytes, self.gaps = size_bytes, gaps
+
+    def reset_indexes(self) -> None:
+        self.offset_index.keep(0)
+        self.time_index.keep(0)
+        self._indexed_position = 0
+        self._first_timestamp_ms = UNKNOWN
+        self._max_timestamp_ms = NO_TIMESTAMP
+        self._max_timestamp_offset = self.base_offset
+
+    # ---- reading
+
+    def read_at(self, size_bytes: int, position: int) -> bytes:
+        return self.disk.storage.pread(self.disk.open_files.handle(self.file), size_bytes, position)
+
+    def heads(self, position: int) -> Iterator[BatchHead]:
+        """Batch headers from the batch at `position` to the end, over the gaps; BrokenBatchError at new damage."""
+        for gap in self.gaps:
+            if position <= gap.position:
+                yield from walk_heads(self.read_at, position, gap.position)
+            position = max(position, gap.end_position)
+        yield from walk_heads(self.read_at, position, self.size_bytes)
+
+    def position_for_timestamp(self, timestamp_ms: int) -> int:
+        """A batch boundary before which no batch reaches `timestamp_ms`."""
+        for _ in range(2):
+            entry = self.time_index.floor(timestamp_ms)
+            if entry is None:
+                return 0
+            head = self.locate(self.base_offset + entry[1])
+            if head is not None and head.max_timestamp_ms == entry[0]:
+                return head.position
+            self.rebuild_indexes()
+        return 0
+
+    def locate(self, offset: int) -> BatchHead | None:
+        """The batch that holds `offset`, or the first after it; None where the segment ends before."""
+        for _ in range(2):
+            entry = self.offset_index.floor(offset - self.base_offset) or (0, 0)
+            try:
+                return self._walk_to(offset, entry)
+            except _IndexError:
+                self.rebuild_indexes()
+        return self._walk_to(offset, None)
+
+    def _walk_to(self, offset: int, entry: tuple[int, int] | None) -> BatchHead | None:
+        position = entry[1] if entry else 0
+        if position >= self.size_bytes > 0:
+            raise _IndexError
+        try:
+            for head in self.heads(position):
+                if position == head.position > 0 and entry and head.base_offset != self.base_offset + entry[0]:
+                    raise _IndexError
+                if head.next_offset > offset:
+                    return head
+                if entry and head.position - position > INDEX_SLACK * self.index_interval_bytes:
+                    raise _IndexError
+        except BrokenBatchError as broken:
+            if position and broken.position == position:
+                raise _IndexError from broken
+            raise
+        return None
+
+    def close(self) -> None:
+        self.disk.open_files.close(self.file)
+
+
+class _IndexError(Exception):
+    """The index led somewhere that the log does not confirm."""

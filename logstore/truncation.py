@@ -1,0 +1,81 @@
+"""Cutting the end of a log: a follower drops what its leader does not have (KIP-101), or begins anew.
+
+Owns the order that a crash at any point survives: first the checkpointed recovery point goes below the cut (else a
+shorter file would look like damage, S18), then segments go, newest first, then the file is cut and synced (else old
+batches could come back behind new ones). Where to cut is the replica's decision (S5).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from logstore.checkpoints import RecoveryPoint
+from logstore.damage import save_gaps
+
+if TYPE_CHECKING:
+    from logstore.partition_log import PartitionLog
+
+
+def truncate_to(log: PartitionLog, offset: int) -> None:
+    """See `PartitionLog.truncate_to`."""
+    if offset >= log.log_end_offset:
+        return
+    if offset <= log.log_start_offset:
+        truncate_fully_and_start_at(log, offset)
+        return
+    segment = next(iter(log.segments.from_offset(offset)))
+    head = segment.locate(offset)
+    position, end_offset = (segment.size_bytes, segment.next_offset) if head is None else (head.position, offset)
+    if head is not None and head.base_offset < offset:
+        end_offset = head.base_offset
+    for gap in segment.gaps:
+        if gap.offset <= offset < gap.next_offset:
+            position, end_offset = gap.position, gap.offset
+    _lower_recovery_point(log, RecoveryPoint(end_offset, segment.base_offset, position))
+    _take_end(log, end_offset)
+    _discard_from(log, segment.base_offset + 1)
+    log.disk.attempt(lambda: segment.cut(position))
+    segment.forget_from(position, end_offset)
+    log.leader_epochs.truncate_from_end(end_offset)
+    _forget_gaps(log)
+
+
+def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
+    """See `PartitionLog.truncate_fully_and_start_at`."""
+    first = log.segments[0].base_offset if len(log.segments) else log.log_start_offset
+    _lower_recovery_point(log, RecoveryPoint(min(first, log.log_start_offset), first, 0))
+    _discard_from(log, 0)
+    log.restart_at(offset)
+    log.recovery_point = RecoveryPoint(offset, offset, 0)
+    log.leader_epochs.truncate_from_end(0)
+    _forget_gaps(log)
+    log.disk.write_checkpoints(must_succeed=True)
+
+
+def _lower_recovery_point(log: PartitionLog, point: RecoveryPoint) -> None:
+    if point.offset < log.recovery_point.offset:
+        log.recovery_point = point
+        log.disk.write_checkpoints(must_succeed=True)
+
+
+def _discard_from(log: PartitionLog, base_offset: int) -> None:
+    """Newest first and durably: none of them may come back beyond the cut."""
+    removed = log.segments.remove_from(base_offset)
+    log.begin_generation(removed)
+    if removed:
+        log.disk.discard_segments(reversed(removed))
+        log.disk.attempt(lambda: log.disk.storage.fsync_directory(log.folder))
+
+
+def _take_end(log: PartitionLog, end_offset: int) -> None:
+    log.log_end_offset = end_offset
+    log.durable_end_offset = min(log.durable_end_offset, end_offset)
+    log.high_watermark = min(log.high_watermark, end_offset)
+
+
+def _forget_gaps(log: PartitionLog) -> None:
+    """What was damaged and is cut away needs no more care."""
+    if log.damaged_from is not None:
+        gaps = [gap for segment in log.segments for gap in segment.gaps]
+        log.damaged_from = gaps[0].offset if gaps else None
+        save_gaps(log.disk.storage, log.folder, gaps)
