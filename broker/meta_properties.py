@@ -123,6 +123,12 @@ def write_formation(directory: Path, formation: Formation) -> None:
     )
 
 
+def forget_formation(directory: Path) -> None:
+    """The quorum has it now. A directory that loses its journal later must not form the cluster again (S16)."""
+    (directory / FORMATION_PROPERTIES).unlink(missing_ok=True)
+    _sync_folder(directory)
+
+
 def format_directory(
     directory: Path, *, cluster_id: str, node_id: int, voter_directories: Mapping[int, uuid.UUID]
 ) -> MetaProperties:
@@ -167,7 +173,11 @@ def _write(path: Path, title: str, lines: list[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,0 +1,90 @@
+"""How this node asks the active controller, wherever it is: the way of every admin call, registration and heartbeat.
+
+Owns the retries: a request that certainly did not begin is sent again until its time is over; one whose outcome is
+unknown is sent again only under a command id, which makes the retry harmless. Refuses to guess: what stays doubtful at
+the deadline is `OutcomeUnknownError` (S15).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from broker.errors import OutcomeUnknownError
+from kraft.errors import OutcomeUnknown, PeerUnavailable
+from kraft.quorum import MetadataQuorum
+from kraft.status import RoleChange
+from metadata import codec
+from metadata.answers import AdminAnswer, NotControllerAnswer, OutcomeUnknownAnswer, Refused
+from metadata.image import CommandId
+from metadata.requests import AdminRequest, Envelope
+from wire.errors import ErrorCode, RefusedError
+
+RETRY_S = 0.05
+ATTEMPT_S_MIN = 0.01
+
+HandleHere = Callable[[Envelope, float], Awaitable[AdminAnswer]]
+
+
+class ControllerLink:
+    """Asks this node's own controller, or another node's over the peer link."""
+
+    def __init__(self, quorum: MetadataQuorum, *, broker_id: int, handle_here: HandleHere) -> None:
+        self._quorum = quorum
+        self._broker_id = broker_id
+        self._handle_here = handle_here
+        self._leadership_moved = asyncio.Event()
+        quorum.on_role_change(self._role_changed)
+
+    async def ask(self, request: AdminRequest, *, timeout_s: float, command_id: CommandId | None = None) -> AdminAnswer:
+        """The controller's answer; raises RefusedError where it refused, OutcomeUnknownError where nobody knows.
+
+        An answer may be ahead of this node: wait for its `index` before telling a client.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        envelope = Envelope(request=request, command_id=command_id)
+        in_doubt = False
+        reason = "the metadata quorum has no leader"
+        while (left_s := deadline_s - loop.time()) > ATTEMPT_S_MIN:
+            self._leadership_moved.clear()
+            try:
+                answer = await self._attempt(envelope, left_s)
+            except PeerUnavailable as error:
+                reason = str(error)
+            except OutcomeUnknown as error:
+                in_doubt, reason = True, str(error)
+                if command_id is None:
+                    break
+            else:
+                if isinstance(answer, Refused):
+                    raise answer.error()
+                if isinstance(answer, OutcomeUnknownAnswer):
+                    raise OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, answer.message)
+                if answer is not None and not isinstance(answer, NotControllerAnswer):
+                    return answer
+            await self._pause(deadline_s - loop.time())
+        if in_doubt:
+            raise OutcomeUnknownError(
+                ErrorCode.REQUEST_TIMED_OUT, f"it may or may not have taken effect: {reason}; look, then try again"
+            )
+        raise RefusedError(ErrorCode.BROKER_NOT_AVAILABLE, f"nothing was changed: {reason}; try again")
+
+    async def _attempt(self, envelope: Envelope, timeout_s: float) -> AdminAnswer | None:
+        """One attempt; None where no leader is known."""
+        leader_id = self._quorum.leader_id
+        if leader_id is None:
+            return None
+        if leader_id == self._broker_id:
+            return await self._handle_here(envelope, timeout_s)
+        payload = codec.encode_request(envelope)
+        return codec.decode_answer(await self._quorum.request(leader_id, payload, timeout_s=timeout_s))
+
+    async def _pause(self, left_s: float) -> None:
+        """Until leadership moves, a little while at most."""
+        try:
+            async with asyncio.timeout(max(0.0, min(RETRY_S, left_s))):
+                await self._leadership_moved.wait()
+        except TimeoutError:
+            return
+
+    def _role_changed(self, _: RoleChange) -> None:
+        self._leadership_moved.set()

@@ -1,0 +1,64 @@
+"""What a node tells its operator: structlog events, JSON lines unless a person watches the terminal.
+
+Owns the set-up of structlog and of the standard library's `logging` (aiohttp, asyncio), whose records become the same
+lines. Every event carries `node_id`; whoever logs about a topic or partition adds `topic`, `partition`.
+"""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+if "rich" not in sys.modules and not sys.stderr.isatty():
+    # structlog's console renderer imports rich where it finds it: a third of a node's start for colours nobody sees.
+    sys.modules["rich"] = None  # type: ignore[assignment] # None is the import system's own mark for "not to be had"
+    import structlog
+
+    del sys.modules["rich"]
+else:
+    import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure(*, node_id: int, level: str, log_format: str, stream: TextIO) -> None:
+    """Send every event to `stream`; `log_format` is auto (JSON unless a terminal), json or text."""
+    as_text = log_format == "text" or (log_format == "auto" and stream.isatty())
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty()) if as_text else structlog.processors.JSONRenderer()
+    )
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if as_text else [structlog.processors.format_exc_info]),
+        renderer,
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_ToEvents(structlog.get_logger(node_id=node_id))]
+    root.setLevel(max(logging.WARNING, LEVELS[level]))
+
+
+def logger(**context: Any) -> "FilteringBoundLogger":
+    """A logger whose events all carry `context`."""
+    bound: FilteringBoundLogger = structlog.get_logger(**context)
+    return bound
+
+
+class _ToEvents(logging.Handler):
+    """A library's log record becomes an event like ours."""
+
+    def __init__(self, events: "FilteringBoundLogger") -> None:
+        super().__init__()
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
+        self._events.log(max(record.levelno, logging.DEBUG), record.getMessage(), logger=record.name, exc_info=exc_info)

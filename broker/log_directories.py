@@ -1,0 +1,234 @@
+"""All log directories of this broker, and the jobs that keep them: syncs, checkpoints, retention.
+
+Owns the threads in which fdatasync runs, each directory's identity, and which directory a new partition goes to.
+Refuses a directory of another cluster or node. Invariants:
+- a partition lies in one directory; a new one goes to the directory that holds the fewest (KIP-113);
+- S19: a directory that failed is used no more; the others go on.
+"""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from broker.clock import Clock
+from broker.event_log import logger
+from broker.meta_properties import (
+    MetaProperties,
+    check_meta_properties,
+    read_meta_properties,
+    write_meta_properties,
+)
+from broker.node_config import NodeConfig
+from logstore.flusher import Flusher
+from logstore.log_config import LogConfig
+from logstore.log_directory import LogDirectory
+from logstore.partition_log import PartitionLog
+from logstore.storage import PosixStorage
+from wire.errors import ErrorCode, RefusedError
+
+SYNC_THREADS: Final = 4
+TICK_S: Final = 1.0
+
+Task = Callable[[], object]
+
+
+class OwnerLoop:
+    """Runs what other threads hand over on the node's loop; holds it back while the directories are being opened."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._held_back: list[Task] | None = []
+
+    def post(self, task: Task) -> None:
+        """From any thread."""
+        with self._lock:
+            if self._held_back is not None:
+                self._held_back.append(task)
+                return
+        self._loop.call_soon_threadsafe(task)
+
+    def begin(self) -> None:
+        """On the loop, which owns the logs from here on."""
+        with self._lock:
+            tasks, self._held_back = self._held_back, None
+        for task in tasks or ():
+            self._loop.call_soon(task)
+
+
+class LogDirectories:
+    """One `LogDirectory` for each entry of log.dirs; used on the node's loop only."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        cluster_id: str,
+        defaults: LogConfig,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        on_offline: Callable[[Iterable[tuple[UUID, int]]], None],
+    ) -> None:
+        """`on_offline` is told once for each directory that fails, with the partitions that lie there (S19)."""
+        self.defaults = defaults
+        self.directory_ids: tuple[UUID, ...] = ()
+        self._config = config
+        self._cluster_id = cluster_id
+        self._loop = loop
+        self._clock = clock
+        self._on_offline = on_offline
+        self._log = logger(node_id=config.node_id)
+        self._executor = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="fdatasync")
+        self._owner_loop = OwnerLoop(loop)
+        self._homes: dict[tuple[UUID, int], LogDirectory] = {}
+        self._opened: list[LogDirectory] = []
+        self._directories = [self._directory(str(path)) for path in config.log_directories]
+
+    def _directory(self, path: str) -> LogDirectory:
+        flusher = Flusher(
+            submit=self._executor.submit, post=self._owner_loop.post, on_failure=partial(self._failed, path)
+        )
+        return LogDirectory(
+            path,
+            storage=PosixStorage(),
+            flusher=flusher,
+            defaults=self.defaults,
+            reserved_bytes=self._config.log_dir_reserved_bytes,
+            open_files_max=max(1, self._config.log_max_open_files // len(self._config.log_directories)),
+        )
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def open(self, config_of: Callable[[UUID, str], LogConfig]) -> None:
+        """Recover every directory, off the loop: after a crash it reads whatever came since the last checkpoint.
+
+        Raises RefusedError (in use by another process), ConfigError (another cluster's or node's), OSError.
+        """
+        self.directory_ids = tuple(self._identify(path) for path in self._config.log_directories)
+        for directory in self._directories:
+            await self._loop.run_in_executor(self._executor, directory.open, config_of)
+            self._opened.append(directory)
+            self._homes.update(dict.fromkeys(directory.logs, directory))
+            self._log.info(
+                "log directory open",
+                path=directory.path,
+                partitions=len(directory.logs),
+                clean=directory.was_clean_shutdown,
+                recovered_bytes=directory.scanned_bytes,
+            )
+        self._owner_loop.begin()
+        for log in self.logs():
+            if log.damaged_from is not None:
+                self._log.error(
+                    "partition damaged below its recovery point: what is intact is served, writes are refused",
+                    topic=log.topic_name,
+                    partition=log.partition,
+                    damaged_from=log.damaged_from,
+                )
+
+    def _identify(self, path: Path) -> UUID:
+        """The id of one directory, which a new disk at the same path does not have."""
+        path.mkdir(parents=True, exist_ok=True)
+        identity = read_meta_properties(path)
+        if identity is None:
+            identity = MetaProperties(self._cluster_id, self._config.node_id, uuid.uuid4())
+            write_meta_properties(path, identity)
+        check_meta_properties(path, identity, node_id=self._config.node_id, cluster_id=self._cluster_id)
+        return identity.directory_id
+
+    async def maintain(self) -> None:
+        """Until cancelled: syncs by time, checkpoints, retention."""
+        checkpoint_ms, retention_ms = 0.0, 0.0
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_ms = self._clock.monotonic_ms()
+            for directory in self._directories:
+                directory.tick(int(now_ms))
+            if now_ms - checkpoint_ms >= self._config.log_flush_offset_checkpoint_interval_ms:
+                checkpoint_ms = now_ms
+                for directory in self._directories:
+                    directory.checkpoint()
+            if now_ms - retention_ms >= self._config.log_retention_check_interval_ms:
+                retention_ms = now_ms
+                self._run_retention()
+
+    def _run_retention(self) -> None:
+        for directory in self._directories:
+            freed_bytes = directory.run_retention(self._clock.wall_ms())
+            if freed_bytes:
+                self._log.info("retention", path=directory.path, freed_bytes=freed_bytes)
+
+    async def close(self) -> None:
+        """Sync everything, write the checkpoints and the clean-shutdown markers."""
+        for directory in self._opened:
+            directory.close()
+        self._opened.clear()
+        self._executor.shutdown()
+
+    # -- what the reconciler asks -------------------------------------------------------------------------------
+
+    @property
+    def was_clean(self) -> bool:
+        """Every directory was closed in good order when it was used last."""
+        return all(directory.was_clean_shutdown for directory in self._directories)
+
+    def logs(self) -> list[PartitionLog]:
+        """Every partition's log."""
+        return [log for directory in self._directories for log in directory.logs.values()]
+
+    def damaged(self) -> list[tuple[UUID, int]]:
+        """Partitions of which a part below the recovery point can't be read (S18)."""
+        return [log.key for log in self.logs() if log.damaged_from is not None]
+
+    def log(self, topic_id: UUID, topic_name: str, partition: int, config: LogConfig) -> PartitionLog:
+        """The partition's log, made where it is missing; raises RefusedError(KAFKA_STORAGE_ERROR)."""
+        key = (topic_id, partition)
+        home = self._homes.get(key)
+        if home is None:
+            usable = [directory for directory in self._directories if not directory.is_offline]
+            if not usable:
+                raise RefusedError(ErrorCode.KAFKA_STORAGE_ERROR, "every log directory of this broker is offline")
+            home = min(usable, key=lambda directory: len(directory.logs))
+        try:
+            log = home.create_log(topic_id, topic_name, partition, config)
+        except OSError as error:
+            raise RefusedError(
+                ErrorCode.KAFKA_STORAGE_ERROR, f"log directory {home.path} can't hold {topic_name}-{partition}: {error}"
+            ) from error
+        self._homes[key] = home
+        return log
+
+    def delete(self, topic_id: UUID, partition: int) -> None:
+        """The topic is gone, so is its data."""
+        home = self._homes.pop((topic_id, partition), None)
+        if home is not None:
+            home.delete_log(topic_id, partition)
+
+    def is_offline(self, topic_id: UUID, partition: int) -> bool:
+        """The partition's directory has failed (S19)."""
+        home = self._homes.get((topic_id, partition))
+        return home is not None and home.is_offline
+
+    # -- what an operator asks ----------------------------------------------------------------------------------
+
+    @property
+    def all_offline(self) -> bool:
+        return all(directory.is_offline for directory in self._directories)
+
+    def offline_reasons(self) -> list[str]:
+        """One line for each directory that failed."""
+        return [
+            f"log directory {directory.path} is offline ({directory.failure}): replace the disk and restart"
+            for directory in self._directories
+            if directory.is_offline
+        ]
+
+    def _failed(self, path: str, error: OSError) -> None:
+        self._log.error("log directory offline", path=path, error=str(error))
+        self._on_offline([key for key, home in self._homes.items() if home.path == path])

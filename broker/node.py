@@ -1,0 +1,270 @@
+"""Everything that one process holds, wired together: quorum, image, controller, log directories, replicas, heartbeats.
+
+Owns the order of start and stop. What a listener needs of a broker it asks here. Refuses to serve as a leader before
+this process is registered (S10), and to run on once the quorum failed.
+"""
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+from uuid import UUID
+
+from broker.active_controller import ActiveController
+from broker.clock import Clock, SystemClock
+from broker.cluster_image import ClusterImage
+from broker.controller_link import ControllerLink
+from broker.errors import OutcomeUnknownError
+from broker.event_log import logger
+from broker.health import Health, health_of
+from broker.heartbeats import Heartbeats
+from broker.log_directories import LogDirectories
+from broker.meta_properties import Formation, MetaProperties
+from broker.node_config import NodeConfig
+from broker.quorum_membership import quorum_for
+from broker.reconciler import Reconciler
+from broker.replication.replica import Replica
+from broker.waiting_room import WaitingRoom
+from kraft.quorum import MetadataQuorum  # noqa: TC001 - a public attribute's type
+from logstore.log_config import LogConfig
+from logstore.partition_log import PartitionLog
+from metadata import codec
+from metadata.answers import AdminAnswer, Refused
+from metadata.controller import Controller, ControllerSettings
+from metadata.decisions import TopicPolicy
+from metadata.delta import Delta
+from metadata.image import CommandId, Endpoint, Image
+from metadata.requests import AdminRequest, RegistrationRequest
+from wire.errors import ErrorCode, RefusedError
+
+SHUTDOWN_HANDOVER_S: Final = 5.0
+REMOTE_REQUEST_TIMEOUT_S: Final = 10.0
+
+
+class Node:
+    """One broker and its end of the quorum. All methods on the loop that called `start`."""
+
+    def __init__(self, config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> None:
+        self.config = config
+        self.broker_id = config.node_id
+        self.cluster_id = identity.cluster_id
+        self.is_draining = False
+        self.listeners_open = False
+        self._identity = identity
+        self._log = logger(node_id=config.node_id)
+        self._loop = asyncio.get_running_loop()
+        self._clock: Clock = SystemClock()
+        self._waiting_room = WaitingRoom(self._loop)
+        self._cluster_image = ClusterImage(identity.cluster_id, post=self._loop.call_soon_threadsafe)
+        self.quorum: MetadataQuorum = quorum_for(config, identity, formation, self._cluster_image)
+        self._controller = ActiveController(
+            self.quorum,
+            Controller(controller_settings_of(config)),
+            node_id=config.node_id,
+            image=lambda: self.image,
+            clock=self._clock,
+        )
+        self._link = ControllerLink(self.quorum, broker_id=self.broker_id, handle_here=self._controller.handle)
+        self._directories = LogDirectories(
+            config,
+            cluster_id=identity.cluster_id,
+            defaults=LogConfig.from_topic_configs(config.topic_defaults),
+            loop=self._loop,
+            clock=self._clock,
+            on_offline=self._disk_failed,
+        )
+        self._reconciler = Reconciler(
+            broker_id=self.broker_id,
+            image=self._cluster_image.image,
+            directories=self._directories,
+            make_replica=self._make_replica,
+            loop=self._loop,
+        )
+        self._heartbeats: Heartbeats | None = None
+        self._sequence = itertools.count()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        self.failure: BaseException | None = None
+
+    @property
+    def image(self) -> Image:
+        """The cluster as this node last saw it; hold one for the length of a request."""
+        return self._cluster_image.image
+
+    @property
+    def broker_epoch(self) -> int | None:
+        """The epoch of this process's registration; None before it."""
+        return None if self._heartbeats is None else self._heartbeats.broker_epoch
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def start_quorum(self) -> None:
+        """First of all: elections take a while, and everything else can be done meanwhile."""
+        self.quorum.on_failure(self._quorum_failed)
+        self.quorum.on_request(self._answer_peer)
+        self._cluster_image.observe(self._introduce_peers)
+        self._cluster_image.observe(self._reconciler.see)
+        self._cluster_image.observe(self._controller.see)
+        await self.quorum.start()
+        self._run(self._controller.run(), "controller")
+
+    async def start(self, *, http: Endpoint, kafka: Endpoint | None = None) -> None:
+        """Open the log directories, register, heartbeat; returns before the broker is unfenced (see `readiness`)."""
+        await self._directories.open(self._reconciler.config_of)
+        self._heartbeats = Heartbeats(
+            self._link,
+            self.quorum,
+            self._registration(http, kafka),
+            interval_ms=self.config.broker_heartbeat_interval_ms,
+            image=lambda: self.image,
+            missing_replicas=self._reconciler.missing,
+            on_registered=self._reconciler.registered,
+        )
+        self._heartbeats.lost("DAMAGED", self._directories.damaged())
+        self._run(self._heartbeats.run(), "heartbeats")
+        self._run(self._directories.maintain(), "log maintenance")
+
+    async def hand_over(self) -> None:
+        """Controlled shutdown: not ready any more; let the controller move what this broker leads, for a while."""
+        self.is_draining = True
+        if self._heartbeats is None or self.broker_epoch is None:
+            return
+        self._heartbeats.ask_to_shut_down()
+        try:
+            async with asyncio.timeout(SHUTDOWN_HANDOVER_S):
+                await self._heartbeats.may_shut_down.wait()
+        except TimeoutError:
+            self._log.warning("stopping without the controller's leave", waited_s=SHUTDOWN_HANDOVER_S)
+
+    async def stop(self) -> None:
+        """Flush, close, leave the clean-shutdown marker; safe after a failed start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._reconciler.unregistered()
+        await self._directories.close()
+        self._waiting_room.close()
+        await self.quorum.stop()
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._loop.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task of the node never ends by itself: what ended it is a bug, and the node stops."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _quorum_failed(self, error: BaseException) -> None:
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+            self.failed.set()
+
+    def _disk_failed(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+        partitions = list(partitions)
+        self._reconciler.resign(partitions)
+        if self._heartbeats is not None:
+            self._heartbeats.lost("MISSING", partitions)
+
+    def _registration(self, http: Endpoint, kafka: Endpoint | None) -> RegistrationRequest:
+        host, port = self.config.advertised_peer
+        return RegistrationRequest(
+            broker_id=self.broker_id,
+            cluster_id=self.cluster_id,
+            incarnation_id=uuid.uuid4(),
+            directory_ids=self._directories.directory_ids,
+            http=http,
+            peer=Endpoint(host, port),
+            kafka=kafka,
+            rack=self.config.rack,
+            clean_shutdown=self._directories.was_clean,
+        )
+
+    # -- what listeners ask -------------------------------------------------------------------------------------
+
+    async def admin(self, request: AdminRequest, *, timeout_s: float) -> AdminAnswer:
+        """Ask the active controller; returns when this node has applied the answer's index.
+
+        Raises RefusedError (nothing changed) or OutcomeUnknownError.
+        """
+        deadline_s = self._loop.time() + timeout_s
+        answer = await self._link.ask(request, timeout_s=timeout_s, command_id=self._next_command_id())
+        try:
+            await self.quorum.wait_applied(answer.index, timeout_s=max(0.1, deadline_s - self._loop.time()))
+        except TimeoutError:
+            raise OutcomeUnknownError(
+                ErrorCode.REQUEST_TIMED_OUT, f"done, but node {self.broker_id} has not applied it yet: look again soon"
+            ) from None
+        return answer
+
+    def replica(self, topic_id: UUID, partition: int) -> Replica:
+        """The replica on this broker; raises RefusedError where there is none (see `Reconciler.replica`)."""
+        return self._reconciler.replica(topic_id, partition)
+
+    def readiness(self) -> list[str]:
+        """Why this node should get no traffic; empty when it is ready."""
+        reasons = []
+        if not self.listeners_open:
+            reasons.append("listeners are not open yet")
+        if self.is_draining:
+            reasons.append("shutting down")
+        if self.quorum.leader_id is None:
+            reasons.append("the metadata quorum has no leader")
+        mine = self.image.brokers.get(self.broker_id)
+        if self.broker_epoch is None:
+            reasons.append("not registered yet")
+        elif mine is None or mine.epoch != self.broker_epoch or mine.fenced:
+            reasons.append("fenced: the controller has not taken this broker into service yet")
+        if self._directories.all_offline:
+            reasons.append("every log directory is offline")
+        return reasons
+
+    def health(self) -> Health:
+        """The cluster's state as this node sees it."""
+        return health_of(
+            self.image, leader_id=self.quorum.leader_id, offline_directories=self._directories.offline_reasons()
+        )
+
+    def _next_command_id(self) -> CommandId | None:
+        if self.broker_epoch is None:
+            return None
+        return CommandId(broker_id=self.broker_id, broker_epoch=self.broker_epoch, sequence=next(self._sequence))
+
+    # -- what others ask ----------------------------------------------------------------------------------------
+
+    async def _answer_peer(self, _node_id: int, payload: bytes) -> bytes:
+        try:
+            envelope = codec.decode_request(payload)
+        except RefusedError as refused:
+            return codec.encode_answer(Refused.of(refused, index=0))
+        return codec.encode_answer(await self._controller.handle(envelope, REMOTE_REQUEST_TIMEOUT_S))
+
+    def _introduce_peers(self, image: Image, delta: Delta) -> None:
+        """Brokers that are no voters are known by their registration."""
+        for broker_id in delta.changed_brokers:
+            if broker_id in self.config.voters or broker_id == self.broker_id:
+                continue
+            if (broker := image.brokers.get(broker_id)) is None:
+                self.quorum.forget_peer(broker_id)
+            else:
+                self.quorum.set_peer_endpoint(broker_id, broker.peer.host, broker.peer.port)
+
+    def _make_replica(self, log: PartitionLog) -> Replica:
+        return Replica(log, broker_id=self.broker_id, waiting_room=self._waiting_room, clock=self._clock)
+
+
+def controller_settings_of(config: NodeConfig) -> ControllerSettings:
+    """What this node decides by, should it become the active controller."""
+    return ControllerSettings(
+        session_timeout_ms=config.broker_session_timeout_ms,
+        topics=TopicPolicy(
+            default_partitions_count=config.num_partitions,
+            default_replication_factor=config.default_replication_factor,
+            broker_defaults=config.topic_defaults,
+        ),
+    )

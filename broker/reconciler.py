@@ -1,0 +1,206 @@
+"""Makes this broker's disk and roles what the committed metadata says: folders, configs, leadership.
+
+Owns the replicas of this broker. Works through what changed in slices, so that a topic of a thousand partitions does
+not hold up the loop; whoever asks for a partition first gets it made at once. Invariants:
+- S10: leads only under the broker epoch of this process's own registration, never under that of an earlier life.
+- S17: folders go by topic id; one whose id a caught-up image does not hold belongs to a deleted topic, and goes.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from uuid import UUID
+
+from broker.event_log import logger
+from broker.log_directories import LogDirectories
+from broker.replication.replica import Replica
+from logstore.log_config import LogConfig
+from logstore.partition_log import PartitionLog
+from metadata.delta import Delta
+from metadata.image import Image, Topic
+from wire.errors import ErrorCode, RefusedError
+
+SLICE_S = 0.005
+
+MakeReplica = Callable[[PartitionLog], Replica]
+
+
+class Reconciler:
+    """The replicas of this broker, as the image that it saw last wants them."""
+
+    def __init__(
+        self,
+        *,
+        broker_id: int,
+        image: Image,
+        directories: LogDirectories,
+        make_replica: MakeReplica,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._broker_id = broker_id
+        self._broker_epoch: int | None = None
+        self._image = image
+        self._directories = directories
+        self._make_replica = make_replica
+        self._loop = loop
+        self._due: dict[tuple[UUID, int], None] = {}
+        self._slice: asyncio.Handle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = logger(node_id=broker_id)
+        self.replicas: dict[tuple[UUID, int], Replica] = {}
+
+    async def settled(self) -> None:
+        """Return when everything that the last image asked for is done."""
+        await self._idle.wait()
+
+    def registered(self, broker_epoch: int) -> None:
+        """This process has its epoch and a caught-up image: take the roles, and let deleted topics' folders go."""
+        self._broker_epoch = broker_epoch
+        for log in self._directories.logs():
+            if log.topic_id not in self._image.topics:
+                self._log.info("folder of a deleted topic", topic=log.topic_name, partition=log.partition)
+                self._delete(log.topic_id, log.partition)
+        self._look_at_all()
+
+    def missing(self) -> list[tuple[UUID, int]]:
+        """Partitions that this broker should hold and of which it found no folder."""
+        held = {log.key for log in self._directories.logs()}
+        return [key for key in self._mine() if key not in held]
+
+    def unregistered(self) -> None:
+        """This process has no epoch any more: it leads nothing."""
+        self._broker_epoch = None
+        self.resign(self.replicas)
+
+    def resign(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+        """Lead these no more, whatever the metadata says: their disk failed (S19), or this process stops."""
+        for key in partitions:
+            if (replica := self.replicas.get(key)) is not None:
+                replica.resign()
+
+    def see(self, image: Image, delta: Delta) -> None:
+        """A new image, and what changed since the one before."""
+        self._image = image
+        if self._broker_epoch is None:
+            return  # `registered` looks at everything
+        for topic_id, topic in delta.deleted_topics.items():
+            for partition in range(len(topic.partitions)):
+                self._delete(topic_id, partition)
+        for topic_id in delta.changed_configs:
+            self._configure(image.topics[topic_id])
+        if self._broker_id in delta.changed_brokers:
+            self._look_at_all()
+        else:
+            self._look_at(delta.partitions())
+
+    def replica(self, topic_id: UUID, partition: int) -> Replica:
+        """The replica of a partition that this broker holds, made now where it is still due.
+
+        Raises RefusedError: LEADER_NOT_AVAILABLE (starting), UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+        NOT_LEADER_OR_FOLLOWER (not assigned to this broker), KAFKA_STORAGE_ERROR (no log directory can hold it).
+        """
+        if self._broker_epoch is None:
+            raise RefusedError(
+                ErrorCode.LEADER_NOT_AVAILABLE, f"broker {self._broker_id} is starting: try again in a moment"
+            )
+        key = (topic_id, partition)
+        if key in self._due or key not in self.replicas:
+            self._require_assigned(topic_id, partition)
+            self._due.pop(key, None)
+            self._reconcile(topic_id, partition)
+        replica = self.replicas.get(key)
+        if replica is None:
+            raise RefusedError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"broker {self._broker_id} holds no such replica")
+        return replica
+
+    def _require_assigned(self, topic_id: UUID, partition: int) -> None:
+        topic = self._image.topics.get(topic_id)
+        if topic is None:
+            raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, "this topic does not exist (any more)")
+        if not 0 <= partition < len(topic.partitions):
+            raise RefusedError(
+                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                f"topic {topic.name} has no partition {partition}; it has {len(topic.partitions)}",
+            )
+        if self._broker_id not in topic.partitions[partition].replicas:
+            raise RefusedError(
+                ErrorCode.NOT_LEADER_OR_FOLLOWER,
+                f"broker {self._broker_id} holds no replica of {topic.name}-{partition}: ask its leader",
+            )
+
+    def _look_at_all(self) -> None:
+        self._look_at(self._mine())
+
+    def _mine(self) -> Iterator[tuple[UUID, int]]:
+        for topic in self._image.topics.values():
+            for index, partition in enumerate(topic.partitions):
+                if self._broker_id in partition.replicas:
+                    yield topic.topic_id, index
+
+    def _look_at(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+        self._due.update(dict.fromkeys(partitions))
+        if self._due and self._slice is None:
+            self._idle.clear()
+            self._slice = self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        """One slice of what is due."""
+        self._slice = None
+        until_s = self._loop.time() + SLICE_S
+        while self._due and self._loop.time() < until_s:
+            topic_id, partition = next(iter(self._due))
+            del self._due[topic_id, partition]
+            try:
+                self._reconcile(topic_id, partition)
+            except RefusedError as refused:
+                self._log.error(
+                    "partition not served", topic_id=str(topic_id), partition=partition, reason=str(refused)
+                )
+        if self._due:
+            self._slice = self._loop.call_soon(self._work)
+        else:
+            self._idle.set()
+
+    def _reconcile(self, topic_id: UUID, partition: int) -> None:
+        topic = self._image.topics.get(topic_id)
+        if topic is None or partition >= len(topic.partitions):
+            return
+        state = topic.partitions[partition]
+        if self._broker_id not in state.replicas:
+            return
+        replica = self.replicas.get((topic_id, partition))
+        if replica is None:
+            log = self._directories.log(topic_id, topic.name, partition, self._config_of(topic))
+            replica = self.replicas[topic_id, partition] = self._make_replica(log)
+        if self._leads(topic, partition):
+            replica.lead(leader_epoch=state.leader_epoch, in_sync_replicas=state.in_sync_replicas)
+        else:
+            replica.resign()
+
+    def _leads(self, topic: Topic, partition: int) -> bool:
+        leader = self._image.leader_of(topic, partition)
+        if leader is None or leader.broker_id != self._broker_id or leader.epoch != self._broker_epoch:
+            return False
+        return not self._directories.is_offline(topic.topic_id, partition)
+
+    def _configure(self, topic: Topic) -> None:
+        config = self._config_of(topic)
+        for partition in range(len(topic.partitions)):
+            replica = self.replicas.get((topic.topic_id, partition))
+            if replica is not None:
+                replica.log.config = config
+
+    def config_of(self, topic_id: UUID, _topic_name: str) -> LogConfig:
+        """A topic's settings as the image has them, the broker's defaults for one that it does not know."""
+        topic = self._image.topics.get(topic_id)
+        return self._directories.defaults if topic is None else self._config_of(topic)
+
+    def _config_of(self, topic: Topic) -> LogConfig:
+        return LogConfig.from_topic_configs(topic.configs, self._directories.defaults)
+
+    def _delete(self, topic_id: UUID, partition: int) -> None:
+        self._due.pop((topic_id, partition), None)
+        replica = self.replicas.pop((topic_id, partition), None)
+        if replica is not None:
+            replica.resign()
+        self._directories.delete(topic_id, partition)
