@@ -157,7 +157,7 @@ class Core(Replication):
             if not isinstance(failure, Exception):
                 raise
             return False
-        return self.applied < self.committed or not self.journal.is_synced or self.replicate_soon
+        return self.applied < self.committed or not self.journal.is_synced
 
     def _turn(self) -> None:
         """The durability order: entries to followers, our own disk, answers that rest on it, then count and apply.
