@@ -286,7 +286,7 @@ class PartitionLog:
         return segment
 
     def restart_at(self, offset: int) -> None:
-        """What must be synced so that all that was appended until now is durable; None for nothing."""
+        """After all segments went: an empty log whose next offset is `offset`, as its file's name remembers."""
         assert not len(self.segments)
         self.segments.add(self._new_segment(offset))
         self.disk.storage.fsync_directory(self.folder)
