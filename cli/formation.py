@@ -64,6 +64,9 @@ def is_formed(cluster: LocalCluster) -> bool:
     lacking = [node for node in cluster.nodes if not (node.directory / META_PROPERTIES).exists()]
     was_started = any(any((node.directory / "metadata").glob("*")) for node in cluster.nodes)
     if lacking and was_started:
+        lacking[0].directory.mkdir(exist_ok=True)
+        if not lacking[0].config_file.exists():
+            lacking[0].config_file.write_text(config_text(cluster, lacking[0], ()), encoding="utf-8")
         raise Failure(
             f"node {lacking[0].node_id} has lost its data ({lacking[0].directory} has no {META_PROPERTIES}). "
             f"Restore it; if it is gone for good: kraft node -c {lacking[0].config_file} --format"
@@ -76,6 +79,7 @@ def own_settings(cluster: LocalCluster, node: LocalNode) -> list[str]:
     voters = ",".join(f"{voter.node_id}@{HOST}:{voter.peer_port}" for voter in cluster.nodes if voter.is_voter)
     return [
         f"node.id={node.node_id}",
+        f"cluster.id={cluster.cluster_id}",
         f"process.roles={'broker,controller' if node.is_voter else 'broker'}",
         f"controller.quorum.voters={voters}",
         f"peer.listeners={HOST}:{node.peer_port}",

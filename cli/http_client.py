@@ -122,11 +122,11 @@ class HttpClient:
                 following = "/" + following.split("://", 1)[1].partition("/")[2]
         return found
 
-    def send(self, method: str, path: str, document: object, *, repeatable: bool = False) -> Any:
+    def send(self, method: str, path: str, document: object, *, repeatable: bool = False, wait_s: float = 0.0) -> Any:
         """Send a JSON document and return the answer's."""
         body = json.dumps(document).encode()
         headers = {"Content-Type": "application/json"}
-        return self.request(method, path, body=body, headers=headers, repeatable=repeatable).document()
+        return self.request(method, path, body=body, headers=headers, repeatable=repeatable, wait_s=wait_s).document()
 
     def request(
         self,
@@ -136,10 +136,12 @@ class HttpClient:
         body: bytes | bytearray | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        retry: bool = True,
         wait_s: float = 0.0,
     ) -> Answer:
         """One request, tried again for as long as nothing can have come of it and the timeout allows.
 
+        `retry` False: a refusal that only means "not now" is not waited out.
         `wait_s` is what the server was asked to wait (a long poll), on top of the timeout.
         Raises RequestFailure for a refusal, OutcomeUnknown, and Failure where nobody answers.
         """
@@ -150,7 +152,7 @@ class HttpClient:
                 return self._attempt(wanted, deadline + wait_s)
             except RequestFailure as failure:
                 pause_s = _pause(failure, repeatable=repeatable)
-                if pause_s is None or time.monotonic() + pause_s >= deadline:
+                if pause_s is None or not retry or time.monotonic() + pause_s >= deadline:
                     raise
                 time.sleep(pause_s)
 

@@ -14,6 +14,7 @@ import click
 from cli.failure import Failure
 
 FORMATS: Final = ("text", "wide", "json", "ndjson")
+CONTEXT_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 DEFAULT_DATA_DIRECTORY: Final = "kraft-data"
 
 
@@ -62,14 +63,26 @@ def _store(context: click.Context, parameter: click.Parameter, value: Any) -> No
         setattr(root.obj, str(parameter.name), value)
 
 
+def seconds(text: str) -> float:
+    """A time above none."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise click.BadParameter(f"{text} is not a number of seconds above 0.")
+    return number
+
+
 def shared_options() -> list[click.Option]:
     """The options of every command, fresh objects for each."""
     return [
         click.Option(
             ["-b", "--bootstrap-server", "bootstrap_servers"],
-            metavar="HOST[:PORT],...",
+            metavar="SERVERS",
             envvar="KRAFT_BOOTSTRAP_SERVER",
-            help="HTTP listeners to try in this order.  [default: the nodes of ./kraft-data, else 127.0.0.1:8082]",
+            help="HTTP listeners as host[:port],... to try in this order.  [default: those of ./kraft-data, "
+            "else 127.0.0.1:8082]",
             expose_value=False,
             callback=_store,
         ),
@@ -83,7 +96,7 @@ def shared_options() -> list[click.Option]:
         ),
         click.Option(
             ["--timeout", "timeout_s"],
-            type=click.FloatRange(min=0, min_open=True),
+            type=seconds,
             metavar="SECONDS",
             help="Give up after this long.",
             expose_value=False,
@@ -110,6 +123,7 @@ class KraftCommand(click.Command):
     """A command that also takes the shared options; in its help they stand last, under a heading of their own."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords["context_settings"] = CONTEXT_SETTINGS | keywords.get("context_settings", {})
         super().__init__(*arguments, **keywords)
         self.shared = shared_options()
         self.params.extend(self.shared)
@@ -141,8 +155,8 @@ data_directory_option = click.option(
     "--data-dir",
     "data_directory",
     default=DEFAULT_DATA_DIRECTORY,
-    show_default="./kraft-data",
     envvar="KRAFT_DATA_DIR",
     type=click.Path(file_okay=False),
-    help="Where the cluster's data and logs are.",
+    metavar="FOLDER",
+    help="Where the cluster's data and logs are.  [default: ./kraft-data]",
 )

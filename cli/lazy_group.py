@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from cli.invocation import shared_options
+from cli.invocation import CONTEXT_SETTINGS, shared_options
 
 
 class LazyGroup(click.Group):
     """`lazy` maps a command's name to (module:attribute, the line for the list); nothing is imported to show a list."""
 
     def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **keywords: Any) -> None:
+        keywords["context_settings"] = CONTEXT_SETTINGS | keywords.get("context_settings", {})
         super().__init__(*arguments, **keywords)
         self.lazy = lazy
         self.params.extend(shared_options())

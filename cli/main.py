@@ -38,7 +38,6 @@ Exit codes: 1 failure, 2 usage, 3 not found, 4 exists already, 5 unavailable, 6 
     cls=LazyGroup,
     lazy=COMMANDS,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 def root() -> None:
     """A message log that needs nothing but itself: topics, partitions and one Raft quorum, spoken to over HTTP."""

@@ -32,7 +32,7 @@ NODES_MAX = 50
 TIMEOUT_S = 60.0
 
 
-@command(context_settings={"ignore_unknown_options": False})
+@command()
 @click.option(
     "-n", "--nodes", type=click.IntRange(1, NODES_MAX), help="How many nodes a new cluster has.  [default: 1]"
 )

@@ -1,0 +1,152 @@
+"""`kraft consume`: the console consumer. Prints records of topics, from where one wishes to where one wishes."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final, Self
+
+import click
+
+from cli.consumer import TopicConsumer
+from cli.failure import ExitCode, Failure
+from cli.http_client import HttpClient
+from cli.invocation import Invocation, command, current
+from cli.offsets import END, START, Span, parse_span
+from cli.record_format import PLAIN, WIDE, ConsumedRecord, Formatter, json_document, template
+
+WAIT_MS: Final = 5_000
+WAIT_AMONG_TOPICS_MS: Final = 100
+
+
+@command()
+@click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
+@click.option(
+    "-o", "--offset", "span_text", metavar="OFFSET", help="Where to begin, or from where to where; see above."
+)
+@click.option("--from-beginning", is_flag=True, help="The same as -o start.")
+@click.option(
+    "-n", "--num", "limit", type=click.IntRange(min=1), metavar="N", help="End after N records; waits for them."
+)
+@click.option("-f", "--template", "template_text", metavar="TEMPLATE", help="How to print a record; see above.")
+@click.option("-F", "--follow", is_flag=True, help="Go on with new records as they come.")
+@click.option("-p", "--partition", "partitions_text", metavar="N[,N...]", help="Only these partitions.")
+def consume(
+    *,
+    topics: tuple[str, ...],
+    span_text: str | None,
+    from_beginning: bool,
+    limit: int | None,
+    template_text: str | None,
+    follow: bool,
+    partitions_text: str | None,
+) -> None:
+    """Print the records of topics: their values, a line each, unless told otherwise.
+
+    \b
+    Where it begins and ends
+      nothing given          new records as they come, as Kafka's console consumer
+      --from-beginning       all that is there, then ends (with --follow: goes on)
+      -o start | end | 47    from there; +2 from the start, -3 before the end
+      -o 10:20 | :end        a range of offsets; its end is not included
+      -o @2025-01-31T08:00   from a time: also @1735689600000, @-1h, @-1h:end
+      -n 10                  ends after 10 records, and waits until there are so many
+      --timeout 5            ends with exit code 5 when no record came for 5 s
+
+    \b
+    Templates: -f '%t %p %o %k %v\\n'
+      %t topic   %p partition   %o offset   %T timestamp (ms)   %k key   %v value
+      %h headers   %K %V length of key and value (-1: null)   %%   \\n \\t \\xNN
+
+    --format json prints one array, --format ndjson a document on each line.
+    """  # noqa: D301 - click's mark for "keep these lines"
+    invocation = current()
+    span = _span(span_text, from_beginning=from_beginning)
+    ends = span is not None and not follow and limit is None
+    if span is None:
+        span = Span(END)
+    elif ends and span.until is None:
+        span = Span(span.start, END)
+    partitions = _partitions(partitions_text) if partitions_text is not None else None
+    printer = Printer(invocation, template_text)
+    client = HttpClient.of(invocation)
+    consumers = [TopicConsumer(client, topic, span, partitions) for topic in dict.fromkeys(topics)]
+    with printer:
+        _print_all(invocation, consumers, printer, limit)
+
+
+def _print_all(
+    invocation: Invocation, consumers: Sequence[TopicConsumer], printer: "Printer", limit: int | None
+) -> None:
+    printed, found_any = 0, True
+    last_record_s = time.monotonic()
+    while waiting := [consumer for consumer in consumers if not consumer.is_finished]:
+        # ask all topics for what they have before waiting for any
+        wait_ms = 0 if found_any else WAIT_MS if len(waiting) == 1 else WAIT_AMONG_TOPICS_MS
+        if invocation.timeout_s is not None:
+            wait_ms = min(wait_ms, int(invocation.timeout_s * 1000))
+        found_any = False
+        for consumer in waiting:
+            left = None if limit is None else limit - printed
+            records = consumer.pull(wait_ms=wait_ms, max_records=left, notice=invocation.notice)
+            if not records:
+                continue
+            found_any, last_record_s = True, time.monotonic()
+            printer.write(records[:left])
+            printed += len(records[:left])
+            if limit is not None and printed >= limit:
+                return
+        if invocation.timeout_s is not None and time.monotonic() - last_record_s >= invocation.timeout_s:
+            raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
+
+
+class Printer:
+    """Records to stdout as bytes, flushed with every pull so that whoever reads sees them at once."""
+
+    def __init__(self, invocation: Invocation, template_text: str | None) -> None:
+        self._is_array = invocation.format == "json" and template_text is None
+        self._written = False
+        self._format: Formatter
+        if template_text is None and invocation.is_machine_readable:
+            self._format = json_document if self._is_array else lambda record: json_document(record) + b"\n"
+            return
+        try:
+            self._format = template(template_text or (WIDE if invocation.format == "wide" else PLAIN))
+        except ValueError as error:
+            raise click.UsageError(f"-f: {error}") from None
+
+    def write(self, records: Sequence[ConsumedRecord]) -> None:
+        """Print some records."""
+        out = sys.stdout.buffer
+        if self._is_array:
+            separator = b",\n" if self._written else b"["
+            out.write(separator + b",\n".join(map(self._format, records)))
+        else:
+            out.write(b"".join(map(self._format, records)))
+        out.flush()
+        self._written = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """An array is closed however it ended, unless nobody reads any more."""
+        if self._is_array:
+            sys.stdout.buffer.write(b"]\n" if self._written else b"[]\n")
+
+
+def _span(text: str | None, *, from_beginning: bool) -> Span | None:
+    if text is None:
+        return Span(START) if from_beginning else None
+    if from_beginning:
+        raise click.UsageError("--from-beginning and -o both say where to begin: use one of them.")
+    try:
+        return parse_span(text, now_ms=time.time_ns() // 1_000_000)
+    except ValueError as error:
+        raise click.UsageError(f"-o {text}: {error}") from None
+
+
+def _partitions(text: str) -> list[int]:
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isdecimal() for item in items):
+        raise click.UsageError(f"-p {text}: expected partition numbers, such as 0 or 0,2.")
+    return [int(item) for item in items]
