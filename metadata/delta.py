@@ -20,7 +20,7 @@ class Delta(Struct, frozen=True, kw_only=True):
 
     created_topics: frozenset[UUID] = frozenset()
     deleted_topics: Mapping[UUID, Topic] = {}
-    """The topics as they were last."""
+    """The topics as they were when they were deleted."""
     changed_partitions: Mapping[UUID, Indexes] = {}
     """New partitions, and those whose replicas, leadership or epochs changed, by topic."""
     changed_configs: frozenset[UUID] = frozenset()

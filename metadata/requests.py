@@ -107,8 +107,9 @@ class Heartbeat(_Request, frozen=True, kw_only=True):
     """A registered broker is alive and has applied the metadata log up to `applied_index`.
 
     `wants_fence`: not ready to serve yet (still recovering, or has lost replicas to report). `wants_shutdown`: hand my
-    leaderships over, then tell me that I may stop. `reported_lost_replicas`: whatever lay in the `lost_directory_ids` of
-    my registration has been reported as MISSING; a broker that lost some directories is not unfenced before it says so.
+    leaderships over, then tell me that I may stop. `reported_lost_replicas`: whatever lay in the `lost_directory_ids`
+    of my registration has been reported as MISSING; a broker that lost some directories is not unfenced before it
+    says so.
     """
 
     broker_id: bounds.BrokerIdField

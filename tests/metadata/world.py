@@ -1,0 +1,128 @@
+"""A cluster's metadata without its network: one log, one controller, brokers that speak when a test says so."""
+
+import uuid
+
+from metadata import codec
+from metadata.answers import AdminAnswer, Answer, HeartbeatAnswer, Refused
+from metadata.apply import apply
+from metadata.commands import Command, Proposal
+from metadata.controller import Controller, ControllerSettings
+from metadata.decisions import TopicPolicy
+from metadata.delta import Delta
+from metadata.image import CommandId, Endpoint, Image
+from metadata.requests import Heartbeat, RegistrationRequest
+
+CLUSTER_ID = "a-cluster"
+SESSION_MS = 6000
+
+
+def an_id(number: int) -> uuid.UUID:
+    return uuid.UUID(int=number)
+
+
+class World:
+    """Every proposal goes through its bytes; images and deltas of every step are kept."""
+
+    def __init__(self, *, brokers: int = 0, replication: int = 1, broker_defaults: dict[str, str] | None = None):
+        policy = TopicPolicy(max_replication_factor=replication, broker_defaults=broker_defaults or {})
+        self.settings = ControllerSettings(session_timeout_ms=SESSION_MS, topics=policy)
+        self.image = Image.empty(CLUSTER_ID)
+        self.history: list[tuple[Image, Delta]] = [(self.image, Delta())]
+        self.now_ms = 1000
+        self.ids = 1000
+        self.controller = Controller(self.settings)
+        self.controller.activated(self.image, self.now_ms)
+        for broker_id in range(1, brokers + 1):
+            self.start(broker_id)
+
+    def propose(self, proposal: Proposal | Command) -> Answer:
+        if not isinstance(proposal, Proposal):
+            proposal = Proposal(command=proposal)
+        decoded = codec.decode_proposal(codec.encode_proposal(proposal))
+        assert proposal == decoded
+        applied = apply(self.image, self.image.applied_index + 1, decoded)
+        self.image = applied.image
+        self.history.append((applied.image, applied.delta))
+        return applied.answer
+
+    def new_id(self) -> uuid.UUID:
+        self.ids += 1
+        return an_id(self.ids)
+
+    def register(
+        self,
+        broker_id: int,
+        *,
+        incarnation: int = 1,
+        directory: int | None = None,
+        directories=None,
+        clean: bool = True,
+    ) -> AdminAnswer:
+        numbers = directories or (100 + broker_id if directory is None else directory,)
+        request = RegistrationRequest(
+            broker_id=broker_id,
+            cluster_id=CLUSTER_ID,
+            incarnation_id=an_id(broker_id * 1000 + incarnation),
+            directory_ids=tuple(an_id(number) for number in numbers),
+            http=Endpoint("127.0.0.1", 8000 + broker_id),
+            peer=Endpoint("127.0.0.1", 9000 + broker_id),
+            clean_shutdown=clean,
+        )
+        decided = self.controller.register(self.image, request, now_ms=self.now_ms)
+        return self.propose(decided) if isinstance(decided, Proposal) else decided
+
+    def beat(self, broker_id: int, **wishes: bool) -> HeartbeatAnswer:
+        heartbeat = Heartbeat(
+            broker_id=broker_id,
+            broker_epoch=self.image.brokers[broker_id].epoch,
+            applied_index=self.image.applied_index,
+            **wishes,
+        )
+        return self.controller.heard(self.image, heartbeat, now_ms=self.now_ms)
+
+    def tick(self, *, after_ms: int = 0) -> list[Answer]:
+        self.now_ms += after_ms
+        return [self.propose(proposal) for proposal in self.controller.tick(self.image, self.now_ms)]
+
+    def settle(self) -> None:
+        """Tick until there is nothing to propose."""
+        for _ in range(20):
+            if not self.tick(after_ms=100):
+                return
+        raise AssertionError("the controller does not come to rest")
+
+    def start(self, broker_id: int, **facts) -> None:
+        answer = self.register(broker_id, **facts)
+        assert not isinstance(answer, Refused), answer
+        self.beat(broker_id)
+        self.settle()
+
+    def pass_time(self, ms: int, *, alive: tuple[int, ...]) -> None:
+        """Time goes by while only some brokers send heartbeats."""
+        for _ in range(0, ms, 500):
+            self.now_ms += 500
+            for broker_id in alive:
+                self.beat(broker_id)
+            self.tick()
+
+    def new_controller(self) -> None:
+        self.controller = Controller(self.settings)
+        self.controller.activated(self.image, self.now_ms)
+
+    def ask(self, request, *, command_id: CommandId | None = None) -> AdminAnswer:
+        """Decide and propose; a RefusedError comes through."""
+        decided = self.controller.decide(
+            self.image, request, command_id=command_id, new_id=self.new_id(), now_ms=self.now_ms
+        )
+        return self.propose(decided) if isinstance(decided, Proposal) else decided
+
+    def partition(self, name: str, index: int = 0):
+        return self.image.topic(name).partitions[index]
+
+    def leaders(self, name: str) -> list[int]:
+        topic = self.image.topic(name)
+        found = [self.image.leader_of(topic, index) for index in range(len(topic.partitions))]
+        return [-1 if broker is None else broker.broker_id for broker in found]
+
+    def command_id(self, broker_id: int, sequence: int) -> CommandId:
+        return CommandId(broker_id=broker_id, broker_epoch=self.image.brokers[broker_id].epoch, sequence=sequence)
