@@ -1,0 +1,223 @@
+"""One process: what it holds survives its end, and it never acts in the name of an earlier life."""
+
+import asyncio
+import shutil
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.config import load_config
+from broker.meta_properties import (
+    MetaProperties,
+    forget_formation,
+    format_directory,
+    new_cluster_id,
+    read_formation,
+    read_meta_properties,
+)
+from broker.node import Node
+from broker.replication.replica import ACKS_ALL, Replica
+from metadata.answers import Done, TopicCreated
+from metadata.image import Endpoint
+from metadata.requests import AlterConfigsRequest, ConfigChange, CreateTopicRequest, DeleteTopicRequest
+from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import build_batch, iterate_batches
+
+HTTP = Endpoint("127.0.0.1", 8082)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """Formatted directories of some nodes, of which any may run in this process."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        ids = range(1, size + 1)
+        self.voters = ",".join(f"{node_id}@127.0.0.1:{free_port()}" for node_id in ids)
+        cluster_id, directories = new_cluster_id(), {node_id: uuid.uuid4() for node_id in ids}
+        for node_id in ids:
+            format_directory(
+                self.directory(node_id), cluster_id=cluster_id, node_id=node_id, voter_directories=directories
+            )
+
+    def directory(self, node_id: int) -> Path:
+        return self.folder / f"node-{node_id}"
+
+    @asynccontextmanager
+    async def running(self, node_id: int = 1, *settings: str) -> AsyncIterator[Node]:
+        directory = self.directory(node_id)
+        config, _ = load_config(
+            None,
+            {},
+            [
+                f"node.id={node_id}",
+                f"node.directory={directory}",
+                f"controller.quorum.voters={self.voters}",
+                *settings,
+            ],
+        )
+        identity = read_meta_properties(directory)
+        assert isinstance(identity, MetaProperties)
+        node = Node(config, identity, read_formation(directory))
+        try:
+            await node.start_quorum()
+            forget_formation(directory)
+            await node.start(http=HTTP)
+            node.listeners_open = True
+            yield node
+        finally:
+            await node.stop()
+
+
+async def until(condition: Callable[[], object], *, timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - a state of another thread's making
+            await asyncio.sleep(0.01)
+
+
+async def ready(node: Node) -> Node:
+    await until(lambda: not node.readiness())
+    return node
+
+
+async def create(node: Node, name: str, partitions_count: int = 1) -> uuid.UUID:
+    answer = await node.admin(CreateTopicRequest(name=name, partitions_count=partitions_count), timeout_s=10)
+    assert isinstance(answer, TopicCreated)
+    return answer.topic_id
+
+
+def leading(node: Node, topic_id: uuid.UUID) -> Replica:
+    replica = node.replica(topic_id, 0)
+    assert replica.is_leader
+    return replica
+
+
+async def send(replica: Replica, value: bytes) -> int:
+    sent = await replica.append(build_batch([(None, value, (), 0)]), acks=ACKS_ALL, timeout_ms=10_000)
+    return sent.base_offset
+
+
+async def values(replica: Replica) -> list[bytes | None]:
+    data = (await replica.fetch(replica.earliest_offset, max_bytes=1 << 20)).slice.data
+    return [record.value for batch in iterate_batches(data) for record in batch.records()]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path, 1)
+
+
+async def test_acknowledged_records_and_topics_are_there_after_a_restart(alone: Cluster) -> None:
+    async with alone.running() as node:
+        topic_id = await create(await ready(node), "pay")
+        assert 0 == await send(leading(node, topic_id), b"a")
+        epoch = leading(node, topic_id).leader_epoch
+    async with alone.running() as node:
+        replica = leading(await ready(node), topic_id)
+        assert [b"a"] == await values(replica)
+        assert replica.leader_epoch > epoch, "S10: a new life leads in a new epoch"
+        assert 1 == await send(replica, b"b")
+
+
+async def test_s10_a_broker_leads_nothing_before_this_life_is_registered(alone: Cluster) -> None:
+    async with alone.running() as node:
+        topic_id = await create(await ready(node), "pay")
+    async with alone.running() as node:
+        with pytest.raises(RefusedError) as refused:
+            node.replica(topic_id, 0)
+        assert ErrorCode.LEADER_NOT_AVAILABLE == refused.value.code
+        assert "not registered yet" in node.readiness()
+
+
+async def test_s17_a_topic_that_is_created_again_begins_empty(alone: Cluster) -> None:
+    async with alone.running() as node:
+        old = await create(await ready(node), "pay")
+        await send(leading(node, old), b"old")
+        await node.admin(DeleteTopicRequest(name="pay"), timeout_s=10)
+        new = await create(node, "pay")
+        assert [] == await values(leading(node, new))
+        with pytest.raises(RefusedError) as refused:
+            node.replica(old, 0)
+        assert ErrorCode.UNKNOWN_TOPIC_ID == refused.value.code
+
+
+async def test_a_topic_deleted_while_its_broker_was_down_leaves_no_folder(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 3)
+    async with cluster.running(1) as one, cluster.running(2) as two:
+        await ready(one)
+        await ready(two)
+        async with cluster.running(3) as three:
+            await ready(three)
+            topic_id = await create(one, "pay", 3)
+            await until(lambda: topic_id in three.image.topics)
+            await until(lambda: any(three.replica(topic_id, p).is_leader for p in held_by(three, topic_id)))
+            folders = set((cluster.directory(3) / "data").glob("pay-*"))
+            assert folders
+        await one.admin(DeleteTopicRequest(name="pay"), timeout_s=10)
+        async with cluster.running(3) as three:
+            await ready(three)
+            await until(lambda: not any(folder.exists() for folder in folders))
+
+
+def held_by(node: Node, topic_id: uuid.UUID) -> list[int]:
+    partitions = node.image.topics[topic_id].partitions
+    return [index for index, partition in enumerate(partitions) if node.broker_id in partition.replicas]
+
+
+async def test_any_node_takes_an_admin_call_and_answers_when_it_has_applied_it(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 3)
+    async with cluster.running(1) as one, cluster.running(2) as two, cluster.running(3) as three:
+        for node in (one, two, three):
+            await ready(node)
+        for node in (one, two, three):
+            await create(node, f"by-{node.broker_id}", 3)
+            assert node.image.topic(f"by-{node.broker_id}") is not None
+        with pytest.raises(RefusedError) as refused:
+            await two.admin(CreateTopicRequest(name="by-1"), timeout_s=10)
+        assert ErrorCode.TOPIC_ALREADY_EXISTS == refused.value.code
+        topic = one.image.topic("by-3")
+        assert topic is not None
+        assert {1, 2, 3} == {partition.leader for partition in topic.partitions}, "partitions are spread over brokers"
+
+
+async def test_topic_settings_reach_the_logs_that_are_open(alone: Cluster) -> None:
+    async with alone.running() as node:
+        topic_id = await create(await ready(node), "pay")
+        replica = leading(node, topic_id)
+        change = AlterConfigsRequest(name="pay", changes=(ConfigChange(name="max.message.bytes", value="200"),))
+        assert isinstance(await node.admin(change, timeout_s=10), Done)
+        with pytest.raises(RefusedError) as refused:
+            await send(replica, b"x" * 300)
+        assert ErrorCode.MESSAGE_TOO_LARGE == refused.value.code
+
+
+async def test_s3_a_partition_whose_directory_was_lost_is_not_served_as_empty(alone: Cluster) -> None:
+    two_disks = f"log.dirs={alone.folder / 'disk-a'},{alone.folder / 'disk-b'}"
+    async with alone.running(1, two_disks) as node:
+        await ready(node)
+        kept, lost = await create(node, "kept"), await create(node, "lost")
+        for topic_id in (kept, lost):
+            await send(leading(node, topic_id), b"a")
+    shutil.rmtree(next(alone.folder.glob("disk-*/lost-0.*")).parent)
+    async with alone.running(1, two_disks) as node:
+        await ready(node)
+        assert [b"a"] == await values(leading(node, kept))
+        assert not node.replica(lost, 0).is_leader
+        assert [("lost", 0)] == node.health().leaderless
+
+
+async def test_a_node_that_never_started_can_be_stopped(alone: Cluster) -> None:
+    config, _ = load_config(None, {}, [f"node.directory={alone.directory(1)}"])
+    identity = read_meta_properties(alone.directory(1))
+    assert identity is not None
+    await Node(config, identity, None).stop()
