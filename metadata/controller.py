@@ -26,7 +26,7 @@ from metadata.commands import (
     UnfenceBroker,
 )
 from metadata.decisions import Circumstances, DecidedRequest, TopicPolicy, decide
-from metadata.elections import Election, elect
+from metadata.elections import Election, SettledTopics, elect
 from metadata.image import Broker, CommandId, Image, Topic
 from metadata.requests import Heartbeat, RegistrationRequest
 from wire.errors import ErrorCode, RefusedError
@@ -66,6 +66,7 @@ class Controller:
         self._activated_ms = 0
         self._proposed_ms: dict[Command, int] = {}
         self._looked_at: tuple[Mapping[UUID, Topic], Mapping[int, Broker]] | None = None
+        self._settled = SettledTopics()
         self._election = Election()
 
     def activated(self, image: Image, now_ms: int) -> None:
@@ -165,12 +166,11 @@ class Controller:
         from whom nothing is left to take, and elects. A glance at a few sessions when nothing changed.
         """
         commands: list[Command] = list(self._leaving(image, now_ms))
-        brokers = _as_if(image.brokers, commands)
-        election = self._elect(image, brokers)
+        election = self._elect_as_if(image, _as_if(image.brokers, commands)) if commands else self._elect(image)
         returning = [b for b in image.brokers.values() if b.fenced and self._may_return(b, election, now_ms)]
         if returning:
             commands += [UnfenceBroker(broker_id=b.broker_id, broker_epoch=b.epoch) for b in returning]
-            election = self._elect(image, _as_if(image.brokers, commands))
+            election = self._elect_as_if(image, _as_if(image.brokers, commands))
         commands += _split(election)
         if not commands:
             self._proposed_ms.clear()
@@ -202,13 +202,20 @@ class Controller:
             and broker.broker_id not in election.demoted
         )
 
-    def _elect(self, image: Image, brokers: Mapping[int, Broker]) -> Election:
-        """As `elect`, but remembered while neither topics nor brokers are other values than at the last look."""
-        looked_at = (image.topics, brokers)
-        if self._looked_at is None or any(a is not b for a, b in zip(looked_at, self._looked_at, strict=True)):
-            self._election = elect(image, brokers, self._settings.topics.broker_defaults)
-            self._looked_at = looked_at
+    def _elect(self, image: Image) -> Election:
+        """As `elect`, but looking only at what is another value than at the last look."""
+        if self._looked_at is None or self._looked_at[1] is not image.brokers:
+            self._settled = SettledTopics()
+        elif self._looked_at[0] is image.topics:
+            return self._election
+        self._election = self._elect_as_if(image, image.brokers, self._settled)
+        self._looked_at = (image.topics, image.brokers)
         return self._election
+
+    def _elect_as_if(
+        self, image: Image, brokers: Mapping[int, Broker], settled: SettledTopics | None = None
+    ) -> Election:
+        return elect(image, brokers, self._settings.topics.broker_defaults, settled)
 
     def _is_due(self, command: Command, now_ms: int) -> bool:
         """False while the same proposal of a moment ago may still be on its way."""
@@ -247,9 +254,7 @@ def _is_restart(existing: Broker, request: RegistrationRequest) -> bool:
 
 
 def _as_if(brokers: Mapping[int, Broker], commands: list[Command]) -> Mapping[int, Broker]:
-    """The brokers as they will be when these commands are applied; the same mapping where there are none."""
-    if not commands:
-        return brokers
+    """The brokers as they will be when these commands are applied."""
     after = dict(brokers)
     for command in commands:
         match command:

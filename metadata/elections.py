@@ -8,7 +8,7 @@ watermark can't move without it); after an unclean stop of a topic with relaxed 
 nobody else is left; a restart always ends the leadership of the old broker epoch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -45,31 +45,60 @@ class Election:
     demoted: set[int] = field(default_factory=set)
 
 
-def elect(image: Image, brokers: Mapping[int, Broker], broker_defaults: Mapping[str, str]) -> Election:
-    """Every change that the state of `brokers` asks for; cost: a glance at each partition."""
+class SettledTopics:
+    """The topics of which no partition needs a change, as long as the brokers are the same; found by identity.
+
+    Holds the topics themselves, so an identity can't be taken by another one.
+    """
+
+    def __init__(self) -> None:
+        self._topics: dict[int, Topic] = {}
+
+    def unknown(self, topics: Collection[Topic]) -> list[Topic]:
+        """Those that are not known to be settled."""
+        if len(self._topics) > 2 * len(topics) + 1000:
+            self._topics.clear()  # mostly topics that have changed or gone since
+        return [topic for topic in topics if id(topic) not in self._topics]
+
+    def add(self, topic: Topic) -> None:
+        self._topics[id(topic)] = topic
+
+
+def elect(
+    image: Image,
+    brokers: Mapping[int, Broker],
+    broker_defaults: Mapping[str, str],
+    settled: SettledTopics | None = None,
+) -> Election:
+    """Every change that the state of `brokers` asks for; cost: a glance at each partition of topics not known as
+    settled.
+    """
+    known = SettledTopics() if settled is None else settled
     election = Election()
     leading = {b.broker_id: b.epoch for b in brokers.values() if b.in_service}
-    for topic, index, partition in _unsettled(image, leading):
+    for topic in known.unknown(image.topics.values()):
+        unsettled = [(i, p) for i, p in enumerate(topic.partitions) if not _is_settled(p, leading)]
+        if not unsettled:
+            known.add(topic)
+            continue
         rules = TopicRules.of(topic, broker_defaults)
-        change = next_state(topic.topic_id, index, partition, brokers, rules)
-        if change is not None:
-            election.changes.append(change)
-            election.demoted |= _demoted(partition, change)
+        for index, partition in unsettled:
+            change = next_state(topic.topic_id, index, partition, brokers, rules)
+            if change is not None:
+                election.changes.append(change)
+                election.demoted |= _demoted(partition, change)
     return election
 
 
-def _unsettled(image: Image, leading: Mapping[int, int]) -> Iterator[tuple[Topic, int, Partition]]:
-    """The partitions that are not simply led by a broker in service with all in-sync replicas in service."""
-    in_service = leading.keys()
-    for topic in image.topics.values():
-        for index, partition in enumerate(topic.partitions):
-            settled = (
-                leading.get(partition.leader, -1) == partition.leader_broker_epoch != -1
-                and not partition.eligible_leader_replicas
-                and in_service >= set(partition.in_sync_replicas)
-            )
-            if not settled:
-                yield topic, index, partition
+def _is_settled(partition: Partition, leading: Mapping[int, int]) -> bool:
+    """Led by a broker in service in the epoch of its election, all in-sync replicas in service, nobody else
+    eligible.
+    """
+    return (
+        leading.get(partition.leader) == partition.leader_broker_epoch
+        and not partition.eligible_leader_replicas
+        and leading.keys() >= set(partition.in_sync_replicas)
+    )
 
 
 def _demoted(partition: Partition, change: PartitionChange) -> set[int]:
