@@ -42,6 +42,7 @@ _log = structlog.get_logger("kraft.peer")
 class ConnectionOwner(Protocol):
     """What a connection reports to; all calls come on the connection's own loop."""
 
+    def opened(self, connection: "PeerConnection") -> bool: ...
     def own_hello(self) -> Hello: ...
     def refusal_of(self, connection: "PeerConnection", hello: Hello) -> str | None: ...
     def established(self, connection: "PeerConnection") -> None: ...
@@ -99,7 +100,8 @@ class PeerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Both sides start the deadline; the dialer speaks first."""
         self._transport = cast("asyncio.Transport", transport)
-        if self.closed:
+        if not self._owner.opened(self):
+            self.closed = True
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=SLOW_PEER_BYTES)

@@ -77,7 +77,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
         """Bind exactly the configured address and start to dial; OSError where it cannot be bound."""
         host, port = self._config.listen
         self._server = await asyncio.get_running_loop().create_server(
-            self._accept,
+            lambda: PeerConnection(self, expected_node_id=None),
             host,
             port,
             ssl=self._server_tls,
@@ -182,6 +182,8 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
                 retry_s = FIRST_RETRY_S
             elif connection is not None and connection.refused:
                 retry_s = REFUSED_RETRY_S
+            elif connection is not None:
+                self._note_refusal(node_id, "it closed the connection before its hello")
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
             retry_s = min(retry_s * 2, LAST_RETRY_S)
 
@@ -191,7 +193,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 _, connection = await loop.create_connection(
-                    lambda: self._opened(PeerConnection(self, expected_node_id=node_id)),
+                    lambda: PeerConnection(self, expected_node_id=node_id),
                     host,
                     port,
                     ssl=self._client_tls,
@@ -199,22 +201,22 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
         except (OSError, TimeoutError) as error:
             self._note_refusal(node_id, f"cannot reach {host}:{port}: {error or type(error).__name__}")
             return None
-        await connection.finished
-        return connection
-
-    def _accept(self) -> PeerConnection:
-        connection = PeerConnection(self, expected_node_id=None)
-        unidentified = sum(each.hello is None for each in self._open)
-        if unidentified >= MAX_UNIDENTIFIED or self._stopping:
-            connection.closed = True
-        return self._opened(connection)
-
-    def _opened(self, connection: PeerConnection) -> PeerConnection:
-        self._open.add(connection)
-        connection.finished.add_done_callback(lambda _: self._open.discard(connection))
+        try:
+            await asyncio.shield(connection.finished)
+        finally:
+            connection.close()
         return connection
 
     # -- what connections report --------------------------------------------------------------------------------
+
+    def opened(self, connection: PeerConnection) -> bool:
+        """A socket is connected (and its TLS done); False where there are too many that have not said who they are."""
+        unidentified = sum(each.hello is None for each in self._open)
+        if self._stopping or (unidentified >= MAX_UNIDENTIFIED and not connection.is_dialer):
+            return False
+        self._open.add(connection)
+        connection.finished.add_done_callback(lambda _: self._open.discard(connection))
+        return True
 
     def own_hello(self) -> Hello:
         """Who this node is."""
