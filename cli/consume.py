@@ -9,13 +9,14 @@ import click
 
 from cli.consumer import TopicConsumer
 from cli.failure import ExitCode, Failure
-from cli.http_client import HttpClient
+from cli.http_client import DEFAULT_TIMEOUT_S, HttpClient
 from cli.invocation import Invocation, command, current
 from cli.offsets import END, START, Span, parse_span
 from cli.record_format import PLAIN, WIDE, ConsumedRecord, Formatter, json_document, template
 
 WAIT_MS: Final = 5_000
 WAIT_AMONG_TOPICS_MS: Final = 100
+UNREADABLE_PAUSE_S: Final = 0.2
 
 
 @command()
@@ -71,11 +72,16 @@ def consume(
     client = HttpClient.of(invocation)
     consumers = [TopicConsumer(client, topic, span, partitions) for topic in dict.fromkeys(topics)]
     with printer:
-        _print_all(invocation, consumers, printer, limit)
+        _print_all(invocation, consumers, printer, limit, ends=ends)
 
 
 def _print_all(
-    invocation: Invocation, consumers: Sequence[TopicConsumer], printer: "Printer", limit: int | None
+    invocation: Invocation,
+    consumers: Sequence[TopicConsumer],
+    printer: "Printer",
+    limit: int | None,
+    *,
+    ends: bool,
 ) -> None:
     printed, found_any = 0, True
     last_record_s = time.monotonic()
@@ -95,8 +101,20 @@ def _print_all(
             printed += len(records[:left])
             if limit is not None and printed >= limit:
                 return
-        if invocation.timeout_s is not None and time.monotonic() - last_record_s >= invocation.timeout_s:
+        silent_s = time.monotonic() - last_record_s
+        if invocation.timeout_s is not None and silent_s >= invocation.timeout_s:
             raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
+        _mind_unreadable(waiting, silent_s, ends=ends)
+
+
+def _mind_unreadable(consumers: Sequence[TopicConsumer], silent_s: float, *, ends: bool) -> None:
+    """Partitions without a leader: wait a moment; who wants all that is there is told that it can't be had."""
+    for consumer in consumers:
+        for partition, reason in consumer.unreadable.items():
+            if ends and silent_s >= DEFAULT_TIMEOUT_S:
+                raise Failure(f"{consumer.topic} partition {partition}: {reason}", ExitCode.UNAVAILABLE)
+    if any(consumer.unreadable for consumer in consumers):
+        time.sleep(UNREADABLE_PAUSE_S)
 
 
 class Printer:

@@ -12,8 +12,8 @@ from cli.http_client import CLUSTER, HttpClient, RequestFailure, segment
 from cli.offsets import Point, Span
 from cli.record_format import ConsumedRecord, from_answer
 
-POLL_RECORDS: Final = 5_000
-POLL_BYTES: Final = 4 << 20
+POLL_RECORDS: Final = 20_000
+POLL_BYTES: Final = 2 << 20
 OUT_OF_RANGE: Final = 416
 
 
@@ -31,6 +31,7 @@ class TopicConsumer:
         chosen = sorted(set(partitions)) if partitions is not None else range(count)
         self.positions: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self.unreadable: dict[int, str] = {}  # partitions that can't be read at the moment, and why
         for partition in chosen:
             bounds = client.get(f"{self._path}/{partition}/offset")
             self.positions[partition] = self._offset(span.start, partition, bounds)
@@ -49,12 +50,10 @@ class TopicConsumer:
             "offsets": [{"partition_id": partition, "offset": offset} for partition, offset in self.positions.items()],
             "max_poll_records": min(POLL_RECORDS, max_records or POLL_RECORDS),
             "fetch_max_bytes": POLL_BYTES,
-            "timeout": wait_ms,
         }
+        path = f"{self._path}/-/records:consume?timeout={wait_ms}"
         try:
-            answer = self._client.send(
-                "POST", f"{self._path}/-/records:consume", wish, repeatable=True, wait_s=wait_ms / 1000
-            )
+            answer = self._client.send("POST", path, wish, repeatable=True, wait_s=wait_ms / 1000)
         except RequestFailure as failure:
             if failure.status != OUT_OF_RANGE:
                 raise
@@ -62,7 +61,10 @@ class TopicConsumer:
             return []
         pulled: list[ConsumedRecord] = []
         for part in answer["partition_data_list"]:
-            pulled += self._take(part)
+            if "records" in part:
+                pulled += self._take(part)
+            elif self.unreadable.setdefault(part["partition_id"], part["message"]) is part["message"]:
+                notice(f"kraft: {self.topic} partition {part['partition_id']}: {part['message']}; trying again")
         self._drop_finished()
         return pulled
 
@@ -71,6 +73,7 @@ class TopicConsumer:
         partition = part["partition_id"]
         end = self._ends.get(partition)
         records = from_answer(self.topic, part["records"])
+        self.unreadable.pop(partition, None)
         self.positions[partition] = max(self.positions[partition], part["next_offset"])
         return records if end is None else [record for record in records if record.offset < end]
 
