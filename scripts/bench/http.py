@@ -14,13 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from scripts.bench.nodes import Cluster, Node, cluster
-from scripts.bench.raw_http import Connection, Response, create_topic, encode_request, expect
+from scripts.bench.raw_http import (
+    RECORD_BATCH,
+    Connection,
+    Response,
+    create_topic,
+    encode_request,
+    expect,
+    partition_records,
+    produce_batches,
+)
 from scripts.bench.report import bound, parser, show
 from wire.record_batch import build_batch
 
 RECORDS_PER_BATCH: Final = 1000
 RECORD_BYTES: Final = 100
-WARM_UP_BATCHES: Final = 30
+WARM_UP_REQUESTS: Final = 30
 RECORDS_PER_S_MIN: Final = 150_000
 
 
@@ -30,6 +39,8 @@ class Case(NamedTuple):
     name: str
     request: Callable[[int], bytes]
     status: int
+    records: int = RECORDS_PER_BATCH
+    is_fetch: bool = False
 
 
 def value(number: int) -> str:
@@ -81,32 +92,44 @@ def produce_cases(topic: str) -> list[Case]:
     ]
 
 
+def produce_whole_cases(topic: str) -> list[Case]:
+    """For comparison: the same records as the record batch that the log holds."""
+    batch = bytes(build_batch([(None, value(i).encode(), (), 1_700_000_000_000) for i in range(RECORDS_PER_BATCH)]))
+    return [
+        Case(f"v3 record batch acks={acks}", constant(produce_batches(topic, 0, batch, acks=acks)), 200)
+        for acks in ("1", "all")
+    ]
+
+
 def constant(request: bytes) -> Callable[[int], bytes]:
     return lambda _: request
 
 
 def fetch_cases(topic: str, batches: int) -> list[Case]:
-    path = f"/v3/clusters/-/topics/{topic}/partitions/0/records"
-
-    def request(query: str, accept: str) -> Callable[[int], bytes]:
-        def make(number: int) -> bytes:
-            offset = number % batches * RECORDS_PER_BATCH
-            return encode_request(
-                "GET", f"{path}?offset={offset}&max_records={RECORDS_PER_BATCH}{query}", accept=accept
+    def case(name: str, accept: str, query: str = "", batches_each: int = 1) -> Case:
+        # `max_bytes` a little above what the wanted number of batches takes: 1,000 records are 109 to 112 KB.
+        query = f"max_bytes={batches_each * 115_000}{query}"
+        prepared = [
+            encode_request(
+                "GET", f"{partition_records(topic, 0)}?offset={first * RECORDS_PER_BATCH}&{query}", accept=accept
             )
-
-        prepared = [make(number) for number in range(batches)]
-        return lambda number: prepared[number % batches]
+            for first in range(0, batches - batches_each + 1, batches_each)
+        ]
+        return Case(
+            name, lambda number: prepared[number % len(prepared)], 200, batches_each * RECORDS_PER_BATCH, is_fetch=True
+        )
 
     return [
-        Case("v3 fetch JSON auto", request("", "application/json"), 200),
-        Case("v3 fetch JSON string", request("&format=string", "application/json"), 200),
-        Case("v3 fetch JSON binary", request("&format=binary", "application/json"), 200),
-        Case("fetch msgpack", request("", "application/msgpack"), 200),
+        case("v3 fetch JSON auto", "application/json"),
+        case("v3 fetch JSON auto, 9 batches", "application/json", batches_each=9),
+        case("v3 fetch JSON string", "application/json", "&format=string"),
+        case("v3 fetch JSON binary", "application/json", "&format=binary"),
+        case("v3 fetch MessagePack", "application/msgpack"),
+        case("v3 fetch record batches", RECORD_BATCH),
     ]
 
 
-def drive(connections: Sequence[Connection], case: Case, *, seconds: float, batches_max: int) -> tuple[int, float]:
+def drive(connections: Sequence[Connection], case: Case, *, seconds: float, requests_max: int) -> tuple[int, float]:
     """One request in flight on each connection until the time is up: (answers, seconds)."""
     began_s = time.perf_counter()
     deadline_s = began_s + seconds
@@ -117,11 +140,7 @@ def drive(connections: Sequence[Connection], case: Case, *, seconds: float, batc
         connection = connections[received % len(connections)]
         check(connection.receive(), case)
         received += 1
-        if sent < batches_max and time.perf_counter() < deadline_s:
-            connection.send(case.request(sent))
-            sent += 1
-        elif sent % len(connections):
-            # Answers are awaited in turn, so every connection gets the same number of requests.
+        if sent < requests_max and time.perf_counter() < deadline_s:
             connection.send(case.request(sent))
             sent += 1
     return received, time.perf_counter() - began_s
@@ -133,12 +152,12 @@ def check(response: Response, case: Case) -> None:
 
 
 def measure(node: Node, connections: Sequence[Connection], case: Case, seconds: float) -> dict[str, object]:
-    drive(connections, case, seconds=seconds, batches_max=WARM_UP_BATCHES)
+    drive(connections, case, seconds=seconds, requests_max=WARM_UP_REQUESTS)
     verify(connections[0].ask(case.request(0)), case)
     cpu_s, client_cpu_s = node.cpu_seconds(), time.process_time()
-    batches, elapsed_s = drive(connections, case, seconds=seconds, batches_max=1_000_000)
+    requests, elapsed_s = drive(connections, case, seconds=seconds, requests_max=1_000_000)
     cpu_s, client_cpu_s = node.cpu_seconds() - cpu_s, time.process_time() - client_cpu_s
-    records = batches * RECORDS_PER_BATCH
+    records = requests * case.records
     return {
         "case": case.name,
         "records_per_s": round(records / elapsed_s),
@@ -153,22 +172,25 @@ def measure(node: Node, connections: Sequence[Connection], case: Case, seconds: 
 def verify(response: Response, case: Case) -> None:
     """One answer is read in full, so that no rate is measured of something that is not there."""
     check(response, case)
-    if "records:batch" in case.name:
-        document = response.json()
-        assert RECORDS_PER_BATCH == len(document["successes"]), document["failures"][:1]
+    if case.is_fetch:
+        found = int(response.header("Stream-Next-Offset") or 0)
+        if response.header("Content-Type") == "application/json":
+            found = len(response.json()["records"])
+    elif "records:batch" in case.name:
+        found = len(response.json()["successes"])
     elif case.name.startswith("v2"):
-        assert RECORDS_PER_BATCH == len(response.json()["offsets"])
-    elif "JSON" in case.name:
-        records = response.json()["records"]
-        assert RECORDS_PER_BATCH == len(records), len(records)
+        found = len(response.json()["offsets"])
+    else:
+        found = response.json()["record_count"]
+    if found != case.records:
+        raise SystemExit(f"bench: {case.name}: {found} records where {case.records} were asked for")
 
 
 def fill(connection: Connection, topic: str, batches: int) -> None:
     """Put `batches` batches of 1,000 into partition 0, so that batch n begins at offset 1,000 n."""
     now_ms = int(time.time() * 1000)
     batch = bytes(build_batch([(None, value(i).encode(), (), now_ms) for i in range(RECORDS_PER_BATCH)]))
-    path = f"/v3/clusters/-/topics/{topic}/partitions/0/records?acks=1"
-    request = encode_request("POST", path, batch, "application/vnd.kafka.recordbatch")
+    request = produce_batches(topic, 0, batch, acks="1")
     for _ in range(batches):
         expect(connection.ask(request), 200)
 
@@ -180,7 +202,10 @@ def run(made: Cluster, *, connections: int, seconds: float) -> list[dict[str, ob
     create_topic(opened[0], "in")
     create_topic(opened[0], "out")
     fill(opened[0], "out", batches)
-    return [measure(node, opened, case, seconds) for case in [*produce_cases("in"), *fetch_cases("out", batches)]]
+    return [
+        measure(node, opened, case, seconds)
+        for case in [*produce_cases("in"), *produce_whole_cases("in"), *fetch_cases("out", batches)]
+    ]
 
 
 def main() -> None:

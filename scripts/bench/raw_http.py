@@ -120,12 +120,17 @@ def create_topic(connection: Connection, name: str, partitions: int = 1, **confi
 RECORD_BATCH = "application/vnd.kafka.recordbatch"
 
 
+def partition_records(topic: str, partition: int) -> str:
+    """Where the records of a partition are, to write and to read."""
+    return f"/v3/clusters/-/topics/{topic}/partitions/{partition}/records"
+
+
 def produce_batches(topic: str, partition: int, batches: bytes, *, acks: str) -> bytes:
     """The request that puts record batches into a partition as they are."""
-    return encode_request("POST", f"/topics/{topic}/partitions/{partition}?acks={acks}", batches, RECORD_BATCH)
+    return encode_request("POST", f"{partition_records(topic, partition)}?acks={acks}", batches, RECORD_BATCH)
 
 
 def fetch_batches(topic: str, partition: int, offset: int, *, timeout_ms: int = 0) -> bytes:
-    """The request for record batches as they lie in the log."""
-    path = f"/topics/{topic}/partitions/{partition}/records?offset={offset}&max_bytes=1048576&timeout={timeout_ms}"
-    return encode_request("GET", path, accept=RECORD_BATCH)
+    """The request for record batches as they lie in the log, at most 1 MiB or the first of them."""
+    query = f"offset={offset}&max_bytes=1048576&timeout={timeout_ms}"
+    return encode_request("GET", f"{partition_records(topic, partition)}?{query}", accept=RECORD_BATCH)
