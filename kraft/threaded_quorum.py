@@ -311,9 +311,13 @@ class ThreadedQuorum:
     def _carry_out(
         self, method: Callable[..., None], arguments: tuple[bytes, ...], future: "asyncio.Future[object]"
     ) -> None:
-        if not future.done():
+        if future.done():
+            return
+        try:
             method(*arguments, lambda answer, error: self._to_node.put(settle, future, answer, error))
-            self._to_node.wake()
+        except RefusedError as refusal:
+            self._to_node.put(settle, future, None, refusal)
+        self._to_node.wake()
 
     def _ask_peer(self, node_id: int, payload: bytes, future: "asyncio.Future[bytes]") -> None:
         def answered(answer: bytes | Exception) -> None:

@@ -1,0 +1,87 @@
+"""The same cluster in memory and in threads, for tests that ask the same of every `MetadataQuorum`."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from kraft.memory_quorum import MemoryCluster, MemoryQuorum
+from kraft.observer import Observer
+from kraft.quorum import MetadataQuorum, RaftQuorum
+from tests.kraft.quorum_harness import RecordingMachine, quorum_configs, until
+
+
+class QuorumCluster:
+    """Members by node id, each with the machine that it carries; voters 1..n, then observers."""
+
+    def __init__(self) -> None:
+        self.members: dict[int, Any] = {}
+        self.machines: dict[int, RecordingMachine] = {}
+
+    async def start(self, node_id: int) -> MetadataQuorum:
+        self.machines[node_id] = RecordingMachine()
+        member = self.make(node_id, self.machines[node_id])
+        self.members[node_id] = member
+        await member.start()
+        return member
+
+    async def stop(self, node_id: int) -> None:
+        await self.members.pop(node_id).stop()
+
+    async def stop_all(self) -> None:
+        await asyncio.gather(*(member.stop() for member in self.members.values()))
+
+    def make(self, node_id: int, machine: RecordingMachine) -> MetadataQuorum:
+        raise NotImplementedError
+
+    async def leader(self) -> MetadataQuorum:
+        """The member that leads, once its barrier has passed and every running member knows it."""
+
+        def led_by() -> list[Any]:
+            return [member for member in self.members.values() if member.is_leader]
+
+        def is_agreed() -> bool:
+            leaders = led_by()
+            return len(leaders) == 1 and len({m.leader_id for m in self.members.values()}) == 1
+
+        await until(is_agreed, what="one leader that all know")
+        (leader,) = led_by()
+        await leader.barrier(timeout_s=5)
+        return leader
+
+    def id_of(self, member: MetadataQuorum) -> int:
+        return next(node_id for node_id, each in self.members.items() if each is member)
+
+    def others(self, member: MetadataQuorum) -> list[Any]:
+        return [each for each in self.members.values() if each is not member]
+
+    async def depose(self, leader: MetadataQuorum) -> None:
+        """Stop the leader for good."""
+        await self.stop(self.id_of(leader))
+
+
+class ThreadCluster(QuorumCluster):
+    """Real members with real journals and sockets, in one process."""
+
+    def __init__(self, directory: Path, *, voters: int, observers: int = 0, **settings: object) -> None:
+        super().__init__()
+        self.configs = quorum_configs(directory, voters=voters, observers=observers, **settings)
+
+    def make(self, node_id: int, machine: RecordingMachine) -> MetadataQuorum:
+        config = self.configs[node_id]
+        return RaftQuorum(config, machine) if config.is_voter else Observer(config, machine)
+
+
+class SharedMemoryCluster(QuorumCluster):
+    """`MemoryQuorum`s; a leader that stops is followed by the least voter that runs."""
+
+    def __init__(self, *, voters: int) -> None:
+        super().__init__()
+        self.cluster = MemoryCluster(range(1, voters + 1))
+
+    def make(self, node_id: int, machine: RecordingMachine) -> MetadataQuorum:
+        return MemoryQuorum(self.cluster, node_id, machine)
+
+    async def leader(self) -> MetadataQuorum:
+        if self.cluster.leader_id is None:
+            self.cluster.elect(min(node_id for node_id in self.members if node_id in self.cluster.voters))
+        return await super().leader()
