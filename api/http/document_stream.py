@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from api.http.errors import bad_request, too_large
+from api.http.errors import ApiError, bad_request, too_large
 
 _OUTSIDE: Final = re.compile(rb'["{}\[\]]')
 _INSIDE: Final = re.compile(rb'["\\]')
@@ -29,6 +29,7 @@ class DocumentStream:
         self._scanned = 0
         self._depth = 0
         self._in_string = False
+        self._failure: ApiError | None = None
 
     @property
     def pending_bytes(self) -> int:
@@ -36,12 +37,18 @@ class DocumentStream:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The documents that `piece` completes, in order."""
+        self._raise_failure()
         self._buffer += piece
         documents: list[bytes] = []
         start = 0
-        while (end := self._document_end(start)) is not None:
-            documents.append(bytes(memoryview(self._buffer)[start:end]).strip(b" \t\r\n\x1e"))
-            start = end
+        try:
+            while (end := self._document_end(start)) is not None:
+                documents.append(bytes(memoryview(self._buffer)[start:end]).strip(b" \t\r\n\x1e"))
+                start = end
+        except ApiError as error:  # what was whole before it is not lost; the next call tells
+            self._failure = error
+            if not documents:
+                raise
         if start:
             del self._buffer[:start]
             self._scanned -= start
@@ -51,8 +58,13 @@ class DocumentStream:
 
     def finish(self) -> None:
         """The stream ended: 400 where it ended inside a document."""
+        self._raise_failure()
         if _CONTENT.search(self._buffer):
             raise bad_request("the stream ends inside a JSON document: send it whole")
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _document_end(self, start: int) -> int | None:
         """Where the document that begins at or after `start` ends; None where more bytes are needed."""

@@ -9,12 +9,11 @@ bad input: 500 is left for bugs alone. S15: `not_written` is said only where not
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from broker.errors import ExpectedOffsetError, OutcomeUnknownError
+from logstore.log_answers import OffsetOutOfRangeError
 from wire.errors import ErrorCode, RefusedError
-
-if TYPE_CHECKING:
-    from broker.errors import OutcomeUnknownError
 
 RETRY_AFTER_S: Final = 1
 
@@ -23,6 +22,7 @@ TOPIC_NOT_FOUND: Final = 40401
 PARTITION_NOT_FOUND: Final = 40402
 NOT_FOUND: Final = 404
 METHOD_NOT_ALLOWED: Final = 405
+NOT_ACCEPTABLE: Final = 406
 REQUEST_TIMEOUT: Final = 408
 EXPECTED_OFFSET: Final = 41201
 TOO_LARGE: Final = 413
@@ -127,20 +127,17 @@ _STALE_ROUTE: Final = frozenset(
 
 def from_refusal(refused: RefusedError, *, outcome: Outcome | None = None) -> ApiError:
     """The answer for a refusal; a refusal that only means "ask again elsewhere" becomes a `StaleRouteError`."""
-    # The bounds ride on the log's own subclass, the met offset on the broker's: neither is imported for one attribute.
-    earliest, latest = getattr(refused, "earliest", None), getattr(refused, "latest", None)
-    met_offset = getattr(refused, "log_end_offset", None)
-    if met_offset is not None:
-        details = {"expected_offset": getattr(refused, "expected_offset", None), "log_end_offset": met_offset}
+    if isinstance(refused, ExpectedOffsetError):
+        details = {"expected_offset": refused.expected_offset, "log_end_offset": refused.log_end_offset}
         return ApiError(412, EXPECTED_OFFSET, refused.message, outcome=outcome, details=details)
+    if isinstance(refused, OffsetOutOfRangeError):
+        details = {"earliest_offset": refused.earliest, "latest_offset": refused.latest}
+        return ApiError(416, OFFSET_OUT_OF_RANGE, refused.message, outcome=outcome, details=details)
     if refused.code in _RETRIABLE:
         kind = StaleRouteError if refused.code in _STALE_ROUTE else ApiError
         return kind(503, RETRIABLE, refused.message, outcome=outcome)
     status, error_code = _STATUS.get(refused.code, (400, BAD_REQUEST))
-    details = {}
-    if status == 416 and earliest is not None:
-        details = {"earliest_offset": earliest, "latest_offset": latest}
-    return ApiError(status, error_code, refused.message, outcome=outcome, details=details)
+    return ApiError(status, error_code, refused.message, outcome=outcome)
 
 
 def from_unknown_outcome(error: OutcomeUnknownError) -> ApiError:

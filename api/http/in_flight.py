@@ -40,6 +40,14 @@ class Held:
         account.held_bytes += count
         self.held_bytes += count
 
+    def hold(self, total: int) -> None:
+        """Let the share be `total` from now on; only growth can be refused."""
+        if total > self.held_bytes:
+            self.take(total - self.held_bytes)
+        else:
+            self._account.held_bytes -= self.held_bytes - total
+            self.held_bytes = total
+
     def give_back(self) -> None:
         self._account.held_bytes -= self.held_bytes
         self.held_bytes = 0

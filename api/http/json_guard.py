@@ -7,13 +7,14 @@ syntax but not UTF-8) can be given out again inside another JSON document.
 """
 
 import re
-from typing import Final, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from api.http.errors import bad_request
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 DIGITS_MAX: Final = 1000
 _TWO_DIGITS: Final = re.compile(rb"[0-9]{2}")
@@ -26,7 +27,13 @@ _CHOICE: Final = re.compile(r"^Invalid (?:enum )?value (?P<found>'.*')$", re.DOT
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(?P<field>[^`]*)`$")
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes | bytearray) -> T:
+class Decoder(Protocol[T_co]):
+    """What a decoder of msgspec is here."""
+
+    def decode(self, body: bytes, /) -> T_co: ...
+
+
+def decode(decoder: Decoder[T], body: bytes) -> T:
     """The decoded body, or the ApiError (400) that says what is wrong with it and where."""
     try:
         if not body.isascii():
@@ -44,6 +51,30 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | bytearray) -> T:
     except (msgspec.DecodeError, ValueError) as error:
         raise bad_request(f"the body is not valid JSON: {_syntax(str(error))}") from None
     return value
+
+
+def decode_lines(decoder: msgspec.json.Decoder[T], body: bytes) -> list[T]:
+    """As `decode`, for a body of many documents (NDJSON)."""
+    return decode(_Lines(decoder), body)
+
+
+class _Lines(Generic[T]):
+    """A decoder of many documents, in the shape of one."""
+
+    def __init__(self, decoder: msgspec.json.Decoder[T]) -> None:
+        self.decode = decoder.decode_lines
+
+
+def decode_msgpack(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
+    """As `decode`, for MessagePack."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise bad_request(explain(str(error))) from None
+    except RecursionError:
+        raise bad_request("the body is nested too deeply: use fewer levels of maps and arrays") from None
+    except (msgspec.DecodeError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        raise bad_request(f"the body is not valid MessagePack: {error}") from None
 
 
 def _too_many_digits() -> ValueError:

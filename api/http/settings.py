@@ -38,8 +38,12 @@ class HttpSettings:
     """A larger max_bytes is answered with this much: encoding more at once would hold up everyone else."""
     poll_timeout_ms_max: int = 60_000
     """The longest long poll: proxies cut idle requests at about a minute."""
+    fetch_timeout_s: float = 10.0
+    """How long another node may take to answer a fetch, beyond the long poll that was asked for."""
     produce_timeout_ms: int = 30_000
     """Kafka's request.timeout.ms."""
+    produce_timeout_ms_max: int = 120_000
+    """The longest that a caller may wait for acks: Kafka's delivery.timeout.ms."""
     admin_timeout_s: float = 30.0
     """Kafka's request.timeout.ms; an election of the quorum takes a second or two of it."""
     leader_wait_s: float = 2.0
@@ -48,6 +52,8 @@ class HttpSettings:
     """After the first document of a chunked body: how long to wait for its end before the answer becomes a stream."""
     batch_entries_max: int = 10_000
     """Entries of one records:batch."""
+    batch_records_max: int = 50_000
+    """Records of any one request: what a loop can take in about a quarter of a second."""
     scheme: str = "http"
     """Of the advertised listeners of every node: what X-Leader-Url and the proxy use."""
     proxy_ssl: SSLContext | None = None

@@ -1,0 +1,192 @@
+"""The routes, and the one place where every failure becomes an answer.
+
+Owns the middleware: errors as JSON with a code and a message, 404 and 405 too; a bug is logged and answered 500;
+bytes in flight are given back when the answer has been sent. Refuses nothing itself.
+Invariants: no request is answered 200 for a failure, none 500 for bad input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from api.http import (
+    cluster_health,
+    clusters,
+    consume,
+    fetch,
+    partitions,
+    records,
+    records_batch,
+    topic_configs,
+    topics,
+    v2_topics,
+)
+from api.http.context import CONTEXT, HELD, Context, context_of
+from api.http.errors import (
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    SERVER_ERROR,
+    ApiError,
+    StaleRouteError,
+    bad_request,
+    from_refusal,
+    from_unknown_outcome,
+)
+from api.http.replies import error_reply
+from api.http.routing import is_forwarded
+from broker.errors import OutcomeUnknownError
+from broker.event_log import logger
+from wire.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from api.http.in_flight import Held
+    from api.http.settings import HttpSettings
+    from broker.node import Node
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log: Final = logger(room="http")
+
+CLUSTER: Final = "/v3/clusters/{cluster_id}"
+TOPIC: Final = CLUSTER + "/topics/{topic}"
+PARTITION: Final = TOPIC + "/partitions/{partition}"
+
+
+def create_app(node: Node, settings: HttpSettings) -> web.Application:
+    """One node's door; serve it with `HttpListener`, and call its `cleanup()` after the last listener has stopped."""
+    app = web.Application(middlewares=[_answer], client_max_size=settings.body_bytes_max)
+    context = app[CONTEXT] = Context(node, settings)
+    app.add_routes(_hot_routes())
+    app.add_routes(_v3_routes())
+    app.add_routes(_v2_routes())
+
+    async def close(_app: web.Application) -> None:
+        await context.close()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+def _hot_routes() -> list[web.RouteDef]:
+    """First, because routes are tried in order."""
+    return [
+        web.post(TOPIC + "/records:batch", records_batch.post_records_batch),
+        web.get(PARTITION + "/records", fetch.get_records),
+        web.post(PARTITION + "/records", records.post_records),
+        web.post(TOPIC + "/records", records.post_records),
+        web.post(PARTITION + "/records:consume", consume.post_consume),
+        web.get(PARTITION + "/offset", partitions.get_offset),
+    ]
+
+
+def _v3_routes() -> list[web.RouteDef]:
+    return [
+        web.get("/v3/clusters", clusters.list_clusters),
+        web.get(CLUSTER, clusters.get_cluster),
+        web.get(CLUSTER + "/brokers", clusters.list_brokers),
+        web.get(CLUSTER + "/brokers/{broker_id}", clusters.get_broker),
+        web.get(CLUSTER + "/quorum", cluster_health.get_quorum),
+        web.get(CLUSTER + "/health", cluster_health.get_health),
+        web.get(CLUSTER + "/topics", topics.list_topics),
+        web.post(CLUSTER + "/topics", topics.create_topic),
+        web.get(TOPIC, topics.get_topic),
+        web.patch(TOPIC, topics.grow_topic),
+        web.delete(TOPIC, topics.delete_topic),
+        web.get(TOPIC + "/configs", topic_configs.list_configs),
+        web.post(TOPIC + "/configs:alter", topic_configs.alter_configs),
+        web.get(TOPIC + "/configs/{config}", topic_configs.get_config),
+        web.put(TOPIC + "/configs/{config}", topic_configs.put_config),
+        web.delete(TOPIC + "/configs/{config}", topic_configs.delete_config),
+        web.get(TOPIC + "/partitions", partitions.list_partitions),
+        web.get(PARTITION, partitions.get_partition),
+        web.get(PARTITION + "/replicas", partitions.list_replicas),
+        web.get(PARTITION + "/replicas/{broker_id}", partitions.get_replica),
+        web.get("/healthz", cluster_health.get_alive),
+        web.get("/readyz", cluster_health.get_ready),
+    ]
+
+
+def _v2_routes() -> list[web.RouteDef]:
+    topic, partition = "/topics/{topic}", "/topics/{topic}/partitions/{partition}"
+    return [
+        web.get("/topics", v2_topics.list_topics),
+        web.get(topic, v2_topics.get_topic),
+        web.post(topic, v2_topics.post_records),
+        web.get(topic + "/partitions", v2_topics.list_partitions),
+        web.get(partition, v2_topics.get_partition),
+        web.post(partition, v2_topics.post_records),
+        web.get(partition + "/records", v2_topics.get_records),
+        web.get(partition + "/offsets", v2_topics.get_offsets),
+        web.get("/brokers", clusters.list_brokers_v2),
+    ]
+
+
+@web.middleware
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await _outcome(request, handler)
+        held: Held | None = request.get(HELD)
+        if held is not None and held.held_bytes and not response.prepared:
+            await _send(request, response)
+        return response
+    finally:
+        if (held := request.get(HELD)) is not None:
+            held.give_back()
+
+
+async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The handler's answer, or what its failure is told."""
+    try:
+        return await handler(request)
+    except ConnectionError:
+        raise  # the client has gone: nobody is left to answer
+    except Exception as failure:  # noqa: BLE001 - the door of the process: whatever a handler did ends here, told or logged
+        error = _account_of(request, failure)
+    if isinstance(error, StaleRouteError) and is_forwarded(request):
+        error.details["stale_route"] = True
+    return error_reply(error)
+
+
+def _account_of(request: web.Request, failure: Exception) -> ApiError:
+    if isinstance(failure, ApiError):
+        return failure
+    if isinstance(failure, RefusedError):
+        return from_refusal(failure)
+    if isinstance(failure, OutcomeUnknownError):
+        return from_unknown_outcome(failure)
+    if isinstance(failure, web.HTTPException | web.RequestPayloadError):
+        return _of_library(request, failure)
+    _log.error("a request failed by our own fault", method=request.method, path=request.path[:200], exc_info=failure)
+    return ApiError(500, SERVER_ERROR, "internal error: the node's log says more")
+
+
+def _of_library(request: web.Request, error: web.HTTPException | web.RequestPayloadError) -> ApiError:
+    """What aiohttp itself refuses, in our words."""
+    if isinstance(error, web.RequestPayloadError):
+        return bad_request(f"the body cannot be read: {error}")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods - {"HEAD"}))
+        message = f"{request.method} is not a method of {request.path[:200]}: use {allowed}"
+        return ApiError(405, METHOD_NOT_ALLOWED, message, headers={"Allow": allowed})
+    if isinstance(error, web.HTTPNotFound):
+        return ApiError(
+            404, NOT_FOUND, f"there is nothing at {request.path[:200]!r}: see the routes under /v3/clusters"
+        )
+    return ApiError(error.status, error.status, error.text or error.reason)
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    """Send what holds bytes before they are given back; a reader that takes nothing is cut off."""
+    try:
+        async with asyncio.timeout(context_of(request).settings.response_deadline_s):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client does not read its answer") from None

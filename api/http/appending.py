@@ -1,0 +1,159 @@
+"""Records into a partition, wherever its leader is: batches built here, appended here or sent to the leader.
+
+Owns the cutting into batches of at most `max.message.bytes` and the two ways of appending them. Refuses a record that
+no batch can hold (413).
+Invariants: S15: what is answered `not_written` was refused before the append; a batch whose bytes may have reached a
+leader is never sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from api.http.errors import RETRIABLE, ApiError, Outcome, too_large
+from api.http.leading import Target, at_leader
+from metadata.topic_configs import in_force
+from wire.record_batch import HEADER_BYTES, Compression, build_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.http.context import Context
+    from api.http.forwarding import Forwarded
+    from broker.replication.replica import Replica
+    from metadata.image import Broker, Topic
+    from wire.record_batch import RecordFields
+
+ACKS: Final = {"all": -1, "-1": -1, "0": 0, "1": 1}
+RECORD_OVERHEAD_BYTES: Final = 40
+"""The most that a record without headers adds to its key and value: seven varints and an attribute byte, rounded up."""
+
+_COMPRESSION: Final = {
+    "gzip": Compression.GZIP,
+    "snappy": Compression.SNAPPY,
+    "lz4": Compression.LZ4,
+    "zstd": Compression.ZSTD,
+}
+
+
+class ProduceOptions(NamedTuple):
+    """What the query says about a produce."""
+
+    acks: int
+    timeout_ms: int
+    expected_offset: int | None
+    may_forward: bool
+    """False for a request that another node forwarded: this node leads, or nobody here does."""
+
+
+class Placed(NamedTuple):
+    """Where one partition's records landed; `timestamp_ms` -1: each kept its own."""
+
+    base_offset: int
+    last_offset: int
+    timestamp_ms: int
+    leader: Broker
+
+
+class ForwardedReceipt(msgspec.Struct):
+    base_offset: int
+    last_offset: int
+    timestamp: int
+
+
+_receipt_decoder: Final = msgspec.json.Decoder(ForwardedReceipt)
+
+
+def message_bytes_max(context: Context, topic: Topic) -> int:
+    """The largest batch that the topic takes."""
+    return int(in_force("max.message.bytes", topic.configs, context.node.config.topic_defaults))
+
+
+def record_bytes(record: RecordFields) -> int:
+    """At least what the record takes in a batch."""
+    key, value, headers, _ = record
+    size = RECORD_OVERHEAD_BYTES + (len(key) if key else 0) + (len(value) if value else 0)
+    for name, content in headers:
+        size += 10 + 4 * len(name) + (len(content) if content else 0)
+    return size
+
+
+def cut(records: Sequence[RecordFields], limit_bytes: int) -> list[Sequence[RecordFields]]:
+    """The records in runs that fit into one batch each; a run of one may not."""
+    runs: list[Sequence[RecordFields]] = []
+    start, size = 0, HEADER_BYTES
+    for index, record in enumerate(records):
+        added = record_bytes(record)
+        if size + added > limit_bytes and index > start:
+            runs.append(records[start:index])
+            start, size = index, HEADER_BYTES
+        size += added
+    runs.append(records[start:])
+    return runs
+
+
+def build_batches(
+    context: Context, topic: Topic, records: Sequence[RecordFields], *, records_bytes_max: int
+) -> bytearray:
+    """The records as one or more batches in a row; `records_bytes_max` is more than their keys and values can hold."""
+    limit_bytes = message_bytes_max(context, topic)
+    compression = _COMPRESSION.get(
+        in_force("compression.type", topic.configs, context.node.config.topic_defaults), Compression.NONE
+    )
+    bound = records_bytes_max + HEADER_BYTES + RECORD_OVERHEAD_BYTES * len(records)
+    if bound <= limit_bytes:
+        return build_batch(records, compression=compression)
+    batches = bytearray()
+    for run in cut(records, limit_bytes):
+        batch = build_batch(run, compression=compression)
+        if len(batch) > limit_bytes:
+            raise too_large(
+                f"the record (a batch of {len(batch)} bytes)",
+                limit_bytes=limit_bytes,
+                fix="send a smaller record, or raise the topic's max.message.bytes",
+            )
+        batches += batch
+    return batches
+
+
+async def append_batches(
+    context: Context, topic: Topic, partition: int, batches: bytearray, options: ProduceOptions
+) -> Placed:
+    """Append at the leader, within `options.timeout_ms`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + options.timeout_ms / 1000
+
+    def left_ms() -> int:
+        return max(1, int((deadline - clock()) * 1000))
+
+    async def here(replica: Replica, leader: Broker) -> Placed:
+        appended = await replica.append(
+            batches, acks=options.acks, timeout_ms=left_ms(), expected_offset=options.expected_offset
+        )
+        return Placed(appended.base_offset, appended.last_offset, appended.timestamp_ms, leader)
+
+    async def there(leader: Broker) -> Placed:
+        query = {"acks": str(options.acks), "timeout": str(left_ms())}
+        if options.expected_offset is not None:
+            query["expected_offset"] = str(options.expected_offset)
+        return _placed(await context.forwarder.append(leader, topic, partition, batches, query), leader)
+
+    return await at_leader(
+        Target(context, topic, partition, options.may_forward),
+        here=here,
+        there=there,
+        wait_s=options.timeout_ms / 1000,
+        outcome=Outcome.NOT_WRITTEN,
+    )
+
+
+def _placed(answer: Forwarded, leader: Broker) -> Placed:
+    try:
+        receipt = _receipt_decoder.decode(answer.body)
+    except msgspec.DecodeError:
+        message = f"broker {leader.broker_id} took the records, but its answer cannot be read"
+        raise ApiError(503, RETRIABLE, message, outcome=Outcome.UNKNOWN) from None
+    return Placed(receipt.base_offset, receipt.last_offset, receipt.timestamp, leader)

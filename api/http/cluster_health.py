@@ -1,0 +1,59 @@
+"""What an operator asks: the quorum, the cluster's health, and whether this node is alive and ready."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from api.http.context import context_of
+from api.http.errors import RETRIABLE
+from api.http.parameters import Parameters
+from api.http.replies import json_reply
+from api.http.routing import check_cluster
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def get_quorum(request: web.Request) -> web.Response:
+    context = context_of(request)
+    check_cluster(context, request)
+    Parameters(request).done()
+    status = dataclasses.asdict(context.node.quorum.status())
+    return json_reply({"kind": "KraftQuorum", "cluster_id": context.node.cluster_id, **status})
+
+
+async def get_health(request: web.Request) -> web.Response:
+    context = context_of(request)
+    check_cluster(context, request)
+    Parameters(request).done()
+    health = context.node.health()
+    return json_reply(
+        {
+            "kind": "KraftHealth",
+            "cluster_id": context.node.cluster_id,
+            "healthy": health.healthy,
+            "reasons": health.reasons,
+            "leaderless_partitions": [_named(*partition) for partition in health.leaderless],
+            "under_replicated_partitions": [_named(*partition) for partition in health.under_replicated],
+            "fenced_brokers": health.fenced_brokers,
+        }
+    )
+
+
+def _named(topic: str, partition: int) -> dict[str, str | int]:
+    return {"topic_name": topic, "partition_id": partition}
+
+
+async def get_alive(_request: web.Request) -> web.Response:
+    """The event loop turns; nothing else is asked, so that nobody restarts a node that only waits for others."""
+    return json_reply({"status": "alive"})
+
+
+async def get_ready(request: web.Request) -> web.Response:
+    reasons = context_of(request).node.readiness()
+    if not reasons:
+        return json_reply({"ready": True, "reasons": []})
+    message = f"not ready: {'; '.join(reasons)}"
+    body = {"error_code": RETRIABLE, "message": message, "ready": False, "reasons": reasons}
+    return json_reply(body, status=503, headers={"Retry-After": "1"})

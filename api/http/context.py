@@ -1,0 +1,78 @@
+"""What every handler of one node shares: the node, the bounds, the accounts, the way to other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aiohttp import web
+
+from api.http.forwarding import Forwarder
+from api.http.in_flight import Held, InFlightBytes
+from api.http.partition_choice import PartitionChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from api.http.settings import HttpSettings
+    from broker.node import Node
+
+T = TypeVar("T")
+
+HELD: Final = "held"
+
+
+class Context:
+    """One node's HTTP door. Invariant: while it drains, nobody waits in `poll`."""
+
+    def __init__(self, node: Node, settings: HttpSettings) -> None:
+        self.node = node
+        self.settings = settings
+        self.in_flight = InFlightBytes(settings.in_flight_bytes_max)
+        self.partition_choice = PartitionChoice()
+        self.forwarder = Forwarder(settings, broker_id=node.broker_id, cluster_id=node.cluster_id)
+        self.is_draining = False
+        self._polls: set[asyncio.Task[Any]] = set()
+
+    def held(self, request: web.Request) -> Held:
+        """The request's share of the bytes in flight, given back when it ends."""
+        held: Held | None = request.get(HELD)
+        if held is None:
+            held = request[HELD] = Held(self.in_flight)
+        return held
+
+    async def poll(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """Wait for `waiting`; None where the node began to drain meanwhile: long polls are answered, not cut off."""
+        if self.is_draining:
+            waiting.close()
+            return None
+        task = asyncio.ensure_future(waiting)
+        self._polls.add(task)
+        try:
+            await asyncio.wait((task,))
+            return None if task.cancelled() else task.result()
+        finally:
+            self._polls.discard(task)
+            task.cancel()
+
+    def drain(self) -> None:
+        """Answer every long poll now; later ones do not wait."""
+        self.is_draining = True
+        for task in self._polls:
+            task.cancel()
+
+    async def close(self) -> None:
+        self.drain()
+        await self.forwarder.close()
+
+
+CONTEXT: Final = web.AppKey("context", Context)
+
+
+def context_of(request: web.Request) -> Context:
+    return request.app[CONTEXT]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

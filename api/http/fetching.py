@@ -1,0 +1,139 @@
+"""Record batches out of a partition, wherever its leader is.
+
+Owns the two ways of fetching, and the long poll that ends when the node drains. What comes back are batches as they
+lie in the log; making records of them is `fetched_records.py`'s. S12: only what lies below the high watermark is ever
+returned; the replica sees to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from api.http.errors import RETRIABLE, ApiError
+from api.http.leading import Target, at_leader
+from api.http.media import RECORD_BATCH
+from api.http.routing import leader_headers
+
+if TYPE_CHECKING:
+    from api.http.context import Context
+    from broker.replication.replica import Replica
+    from metadata.image import Broker, Topic
+
+EARLIEST: Final = "earliest"
+LATEST: Final = "latest"
+
+NEXT_OFFSET: Final = "Stream-Next-Offset"
+UP_TO_DATE: Final = "Stream-Up-To-Date"
+START_OFFSET: Final = "Stream-Start-Offset"
+HIGH_WATERMARK: Final = "High-Watermark"
+LOG_START_OFFSET: Final = "Log-Start-Offset"
+LOG_END_OFFSET: Final = "Log-End-Offset"
+_NUMBERS: Final = (START_OFFSET, NEXT_OFFSET, HIGH_WATERMARK, LOG_START_OFFSET, LOG_END_OFFSET)
+
+
+class FetchFrom(NamedTuple):
+    """Where to read, exactly one of the two given, and how much to wait and take."""
+
+    offset: int | str | None
+    """An offset, `earliest` or `latest`."""
+    timestamp_ms: int | None
+    max_bytes: int
+    min_bytes: int
+    timeout_ms: int
+
+
+class Batches(NamedTuple):
+    """Whole batches; the first may begin below `start_offset`, where the caller asked to begin."""
+
+    data: bytes | memoryview
+    start_offset: int
+    next_offset: int
+    high_watermark: int
+    log_start_offset: int
+    log_end_offset: int
+    leader: Broker
+
+    def headers(self, context: Context) -> dict[str, str]:
+        return {
+            **leader_headers(context, self.leader),
+            NEXT_OFFSET: str(self.next_offset),
+            UP_TO_DATE: "true" if self.next_offset >= self.high_watermark else "false",
+            START_OFFSET: str(self.start_offset),
+            HIGH_WATERMARK: str(self.high_watermark),
+            LOG_START_OFFSET: str(self.log_start_offset),
+            LOG_END_OFFSET: str(self.log_end_offset),
+        }
+
+
+async def fetch_batches(
+    context: Context, topic: Topic, partition: int, wanted: FetchFrom, *, may_forward: bool
+) -> Batches:
+    """Read at the leader."""
+
+    async def here(replica: Replica, leader: Broker) -> Batches:
+        return await _fetch_here(context, replica, wanted, leader)
+
+    async def there(leader: Broker) -> Batches:
+        return await _fetch_there(context, leader, topic, partition, wanted)
+
+    target = Target(context, topic, partition, may_forward)
+    return await at_leader(target, here=here, there=there, wait_s=context.settings.leader_wait_s)
+
+
+def start_of(replica: Replica, wanted: FetchFrom) -> int:
+    """The offset that a wish comes to."""
+    if wanted.timestamp_ms is not None:
+        found = replica.offset_for_timestamp(wanted.timestamp_ms)
+        return replica.latest_offset if found is None else found.offset
+    if wanted.offset == EARLIEST:
+        return replica.earliest_offset
+    if wanted.offset == LATEST:
+        return replica.latest_offset
+    assert isinstance(wanted.offset, int)
+    return wanted.offset
+
+
+async def _fetch_here(context: Context, replica: Replica, wanted: FetchFrom, leader: Broker) -> Batches:
+    start = start_of(replica, wanted)
+    max_bytes, min_bytes = wanted.max_bytes, wanted.min_bytes
+    fetched = await replica.fetch(start, max_bytes=max_bytes, min_bytes=min_bytes)
+    if wanted.timeout_ms > 0 and len(fetched.slice.data) < wanted.min_bytes:
+        waited = await context.poll(
+            replica.fetch(start, max_bytes=max_bytes, min_bytes=min_bytes, timeout_ms=wanted.timeout_ms)
+        )
+        fetched = fetched if waited is None else waited
+    return Batches(
+        fetched.slice.data,
+        start,
+        max(start, fetched.slice.next_offset),
+        fetched.high_watermark,
+        fetched.log_start_offset,
+        fetched.log_end_offset,
+        leader,
+    )
+
+
+async def _fetch_there(context: Context, leader: Broker, topic: Topic, partition: int, wanted: FetchFrom) -> Batches:
+    query = {
+        "max_bytes": str(wanted.max_bytes),
+        "min_bytes": str(wanted.min_bytes),
+        "timeout": str(wanted.timeout_ms),
+    }
+    if wanted.timestamp_ms is not None:
+        query["timestamp"] = str(wanted.timestamp_ms)
+    else:
+        query["offset"] = str(wanted.offset)
+    asked = context.forwarder.get(
+        leader,
+        f"/topics/{topic.name}/partitions/{partition}/records",
+        query=query,
+        topic_id=topic.topic_id,
+        accept=RECORD_BATCH,
+        timeout_s=wanted.timeout_ms / 1000 + context.settings.fetch_timeout_s,
+    )
+    answer = await asked
+    try:
+        start, following, high_watermark, earliest, end = [int(answer.headers[name]) for name in _NUMBERS]
+    except (KeyError, ValueError):
+        raise ApiError(503, RETRIABLE, f"the fetch answer of broker {leader.broker_id} cannot be read") from None
+    return Batches(answer.body, start, following, high_watermark, earliest, end, leader)

@@ -1,0 +1,162 @@
+"""The way to the node that leads a partition: any node takes any request.
+
+Owns the one pooled client session, made when first needed, and what its failures mean. A batch is built where the
+request arrived and sent as the bytes that will lie in the log; a fetch brings such bytes back.
+Invariant (S15): a produce is sent at most once. A failure before the connection stood is a `StaleRouteError` (nothing
+left, try again); any later one is `unknown`, unless the leader itself said otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiohttp
+import msgspec
+
+from api.http.errors import RETRIABLE, ApiError, Outcome, StaleRouteError
+from api.http.media import RECORD_BATCH
+from api.http.routing import FORWARDED, TOPIC_ID, url_host
+from wire.identifiers import uuid_to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from api.http.settings import HttpSettings
+    from metadata.image import Broker, Topic
+
+
+CONNECT_TIMEOUT_S: Final = 2.0
+GRACE_S: Final = 1.0
+"""How much longer than its own timeout a request is waited for: the leader's answer says more than our clock."""
+CONNECTIONS_PER_NODE: Final = 256
+KEEPALIVE_S: Final = 30.0
+"""Shorter than a listener's own, so that a pooled connection is not closed at the moment it is used."""
+
+
+Query = dict[str, str]
+
+
+class Forwarded(NamedTuple):
+    """A successful answer of another node."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Call(NamedTuple):
+    """One request to another node; `path` counts from the cluster's resource."""
+
+    method: str
+    path: str
+    query: Query
+    headers: dict[str, str]
+    body: bytearray | None
+    timeout_s: float
+
+
+class Forwarder:
+    """One node's client to the others."""
+
+    def __init__(self, settings: HttpSettings, *, broker_id: int, cluster_id: str) -> None:
+        self._settings = settings
+        self._broker_id = broker_id
+        self._cluster_id = cluster_id
+        self._session: aiohttp.ClientSession | None = None
+
+    async def append(self, leader: Broker, topic: Topic, partition: int, batches: bytearray, query: Query) -> Forwarded:
+        """Produce record batches at their leader, within the query's `timeout` (ms) and a little; at most once."""
+        headers = {"Content-Type": RECORD_BATCH, TOPIC_ID: uuid_to_text(topic.topic_id)}
+        path = f"/topics/{topic.name}/partitions/{partition}/records"
+        call = Call("POST", path, query, headers, batches, int(query["timeout"]) / 1000)
+        try:
+            return await self._call(leader, call)
+        except StaleRouteError:
+            raise
+        except ApiError as error:
+            if error.outcome is None and error.status >= 500:
+                error.outcome = Outcome.UNKNOWN
+            raise
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            message = f"the connection to broker {leader.broker_id} failed after records may have reached it"
+            raise ApiError(503, RETRIABLE, f"{message}: {_why(error)}", outcome=Outcome.UNKNOWN) from None
+
+    async def get(
+        self,
+        leader: Broker,
+        path: str,
+        *,
+        query: Query | None = None,
+        topic_id: UUID | None = None,
+        accept: str = "application/json",
+        timeout_s: float,
+    ) -> Forwarded:
+        """Read from another node; every failure of the connection may be tried again."""
+        headers = {"Accept": accept}
+        if topic_id is not None:
+            headers[TOPIC_ID] = uuid_to_text(topic_id)
+        try:
+            return await self._call(leader, Call("GET", path, query or {}, headers, None, timeout_s))
+        except (aiohttp.ClientError, OSError) as error:
+            message = f"broker {leader.broker_id} did not answer: {_why(error)}"
+            raise StaleRouteError(503, RETRIABLE, message) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _call(self, broker: Broker, call: Call) -> Forwarded:
+        where = f"{url_host(broker.http.host)}:{broker.http.port}"
+        try:
+            async with self._pooled_session().request(
+                call.method,
+                f"{self._settings.scheme}://{where}/v3/clusters/{self._cluster_id}{call.path}",
+                params=call.query,
+                headers={FORWARDED: str(self._broker_id), **call.headers},
+                data=call.body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=call.timeout_s + GRACE_S, sock_connect=CONNECT_TIMEOUT_S),
+            ) as response:
+                answer = await response.read()
+                if response.status < 300:
+                    return Forwarded(answer, response.headers)
+                raise _refused(response.status, answer, broker)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            message = f"broker {broker.broker_id} cannot be reached at {where}: {_why(error)}"
+            raise StaleRouteError(503, RETRIABLE, message) from None
+
+    def _pooled_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                limit_per_host=CONNECTIONS_PER_NODE,
+                keepalive_timeout=KEEPALIVE_S,
+                ssl=self._settings.proxy_ssl or True,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers={"Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent",),
+                read_bufsize=1024 * 1024,
+            )
+        return self._session
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _refused(status: int, answer: bytes, broker: Broker) -> ApiError:
+    """The other node's refusal as our own."""
+    try:
+        body: dict[str, Any] = msgspec.json.decode(answer, type=dict[str, Any])
+        error_code, message = int(body.pop("error_code")), str(body.pop("message"))
+        outcome = Outcome(body.pop("outcome")) if "outcome" in body else None
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+        return ApiError(503, RETRIABLE, f"broker {broker.broker_id} answered {status} without an account of it")
+    stale = body.pop("stale_route", False) or (status == 404 and error_code in (40401, 40402))
+    if stale and outcome is not Outcome.UNKNOWN:
+        return StaleRouteError(503, RETRIABLE, message, outcome=outcome)
+    return ApiError(status, error_code, message, outcome=outcome, details=body)

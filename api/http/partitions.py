@@ -1,0 +1,168 @@
+"""Partitions and replicas of a topic, and the offsets of one partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from api.http.context import context_of
+from api.http.errors import NOT_FOUND, ApiError, bad_request
+from api.http.leading import Target, at_leader
+from api.http.parameters import Parameters, parse_integer
+from api.http.partition_states import partition_states
+from api.http.replies import json_reply, large_json_reply
+from api.http.resources import Links
+from api.http.routing import find_partition, find_topic, is_forwarded, leader_headers, redirect_to_leader
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.http.partition_states import PartitionState
+    from broker.replication.replica import Replica
+    from metadata.image import Broker, Topic
+
+
+async def list_partitions(request: web.Request) -> web.Response:
+    context = context_of(request)
+    topic = find_topic(context, request)
+    Parameters(request).done()
+    indexes = list(range(len(topic.partitions)))
+    states = await partition_states(context, topic, indexes, may_forward=not is_forwarded(request))
+    links = Links(request)
+    data = [_partition(links, topic, index, states.get(index)) for index in indexes]
+    return await large_json_reply(
+        request, links.listing("KafkaPartitionList", f"/topics/{topic.name}/partitions", data)
+    )
+
+
+async def get_partition(request: web.Request) -> web.Response:
+    context = context_of(request)
+    topic = find_topic(context, request)
+    partition = find_partition(request, topic)
+    Parameters(request).done()
+    states = await partition_states(context, topic, [partition], may_forward=not is_forwarded(request))
+    headers = leader_headers(context, context.node.image.leader_of(topic, partition))
+    return json_reply(_partition(Links(request), topic, partition, states.get(partition)), headers=headers)
+
+
+def _partition(links: Links, topic: Topic, index: int, state: PartitionState | None) -> dict[str, Any]:
+    partition = topic.partitions[index]
+    path = f"/topics/{topic.name}/partitions/{index}"
+    return links.resource(
+        "KafkaPartition",
+        path,
+        topic_name=topic.name,
+        partition_id=index,
+        leader_id=None if partition.leader < 0 else partition.leader,
+        leader_epoch=partition.leader_epoch,
+        replica_ids=partition.replicas,
+        in_sync_replica_ids=partition.in_sync_replicas,
+        eligible_leader_replica_ids=partition.eligible_leader_replicas,
+        **_offsets(state),
+        size_bytes=None if state is None else state.size_bytes,
+        leader=None if partition.leader < 0 else links.related(f"{path}/replicas/{partition.leader}"),
+        replicas=links.related(f"{path}/replicas"),
+    )
+
+
+def _offsets(state: PartitionState | None) -> dict[str, int | None]:
+    return {
+        "log_start_offset": None if state is None else state.log_start_offset,
+        "high_watermark": None if state is None else state.high_watermark,
+        "log_end_offset": None if state is None else state.log_end_offset,
+    }
+
+
+async def list_replicas(request: web.Request) -> web.Response:
+    replicas, links, path = await _replicas(request)
+    return json_reply(links.listing("KafkaReplicaList", path, replicas))
+
+
+async def get_replica(request: web.Request) -> web.Response:
+    text = request.match_info["broker_id"]
+    broker_id = parse_integer(text)
+    if broker_id is None:
+        raise bad_request(f"broker_id must be an integer, not {text[:64]!r}")
+    replicas, _, path = await _replicas(request)
+    for replica in replicas:
+        if replica["broker_id"] == broker_id:
+            return json_reply(replica)
+    raise ApiError(404, NOT_FOUND, f"broker {broker_id} has no replica of this partition: see {path}")
+
+
+async def _replicas(request: web.Request) -> tuple[list[dict[str, Any]], Links, str]:
+    context = context_of(request)
+    topic = find_topic(context, request)
+    index = find_partition(request, topic)
+    Parameters(request).done()
+    states = await partition_states(context, topic, [index], may_forward=not is_forwarded(request))
+    links = Links(request)
+    partition = topic.partitions[index]
+    path = f"/topics/{topic.name}/partitions/{index}/replicas"
+    found = [
+        links.resource(
+            "KafkaReplica",
+            f"{path}/{broker_id}",
+            topic_name=topic.name,
+            partition_id=index,
+            broker_id=broker_id,
+            is_leader=broker_id == partition.leader,
+            is_in_sync=broker_id in partition.in_sync_replicas,
+            leader_epoch=partition.leader_epoch,
+            **_offsets(states.get(index) if broker_id == partition.leader else None),
+            broker=links.related(f"/brokers/{broker_id}"),
+        )
+        for broker_id in partition.replicas
+    ]
+    return found, links, path
+
+
+async def get_offset(request: web.Request) -> web.Response:
+    """`earliest_offset`, `latest_offset` (the next that will be readable); `?timestamp=`: the first at or after it."""
+    context = context_of(request)
+    topic = find_topic(context, request)
+    partition = find_partition(request, topic)
+    parameters = Parameters(request)
+    timestamp_ms = parameters.optional_integer("timestamp")
+    wants_redirect = parameters.flag("redirect")
+    parameters.done()
+    if wants_redirect:
+        redirect_to_leader(context, request, topic, partition)
+    body, leader = await offsets_body(request, topic, partition, timestamp_ms)
+    return json_reply(body, headers=leader_headers(context, leader))
+
+
+async def offsets_body(
+    request: web.Request, topic: Topic, partition: int, timestamp_ms: int | None
+) -> tuple[dict[str, Any], Broker]:
+    """The offsets as the leader tells them, and who that is."""
+    context = context_of(request)
+
+    async def here(replica: Replica, leader: Broker) -> tuple[dict[str, Any], Broker]:
+        return _offsets_of(replica, topic, partition, timestamp_ms), leader
+
+    async def there(leader: Broker) -> tuple[dict[str, Any], Broker]:
+        query = {} if timestamp_ms is None else {"timestamp": str(timestamp_ms)}
+        path = f"/topics/{topic.name}/partitions/{partition}/offset"
+        timeout_s = context.settings.fetch_timeout_s
+        answer = await context.forwarder.get(leader, path, query=query, topic_id=topic.topic_id, timeout_s=timeout_s)
+        return msgspec.json.decode(answer.body, type=dict[str, Any]), leader
+
+    target = Target(context, topic, partition, not is_forwarded(request))
+    return await at_leader(target, here=here, there=there, wait_s=context.settings.leader_wait_s)
+
+
+def _offsets_of(replica: Replica, topic: Topic, partition: int, timestamp_ms: int | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "topic_name": topic.name,
+        "partition_id": partition,
+        "earliest_offset": replica.earliest_offset,
+        "latest_offset": replica.latest_offset,
+        "leader_epoch": replica.leader_epoch,
+    }
+    if timestamp_ms is not None:
+        found = replica.offset_for_timestamp(timestamp_ms)
+        answer["offset"] = replica.latest_offset if found is None else found.offset
+        answer["timestamp"] = None if found is None else found.timestamp_ms
+    return answer
