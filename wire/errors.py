@@ -1,7 +1,7 @@
 """Kafka's error codes, and the one exception that carries a refusal to whoever asked.
 
-A refusal is not a bug: every room raises `RefusedError` with the code and with a message that names the field and the fix;
-each door (HTTP, Kafka, command line) translates it. Codes: Kafka protocol guide, "Error Codes".
+A refusal is not a bug: every room raises `RefusedError` with the code and with a message that names the field and the
+fix; each door (HTTP, Kafka, command line) translates it. Codes: Kafka protocol guide, "Error Codes".
 """
 
 from enum import IntEnum

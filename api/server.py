@@ -1,0 +1,273 @@
+"""One node's process: reads its configuration, assembles the node and its listeners, runs until told to stop.
+
+Owns the process: signals, exit codes, the order of start (quorum first, since elections take a while; listeners last)
+and of stop (not ready, hand over, answer what waits, flush). Refuses, with one line on stderr: a configuration or a
+data directory that can't be right (exit 2), a port in use or a disk that fails (exit 1).
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import ssl
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from broker import event_log
+from broker.config import load_config
+from broker.config_values import ConfigError, Listener, format_endpoint
+from broker.meta_properties import (
+    Formation,
+    MetaProperties,
+    check_meta_properties,
+    forget_formation,
+    format_directory,
+    new_cluster_id,
+    read_formation,
+    read_meta_properties,
+    write_meta_properties,
+)
+from broker.node import Node
+from broker.node_config import NodeConfig
+from kraft.errors import DamagedError
+from metadata.image import Endpoint
+
+if TYPE_CHECKING:
+    from api.http.listener import HttpListener
+    from api.http.settings import HttpSettings
+
+EXIT_OK: Final = 0
+EXIT_FAILURE: Final = 1
+EXIT_USAGE: Final = 2
+READY_POLL_S: Final = 0.01
+DRAIN_S: Final = 5.0
+
+
+class StartError(Exception):
+    """This node can't start; one line that says what to do."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one node in the foreground; returns its exit code."""
+    options = _parse(arguments)
+    try:
+        config, warnings = load_config(options.config, os.environ, _overrides(options))
+        if options.format_directory:
+            _format(config)
+        identity, formation = _identity(config, may_be_empty=options.format_directory)
+    except ConfigError as error:
+        return _refuse(error, EXIT_USAGE)
+    event_log.configure(node_id=config.node_id, level=config.log_level, log_format=config.log_format, stream=sys.stderr)
+    log = event_log.logger(node_id=config.node_id)
+    for warning in warnings:
+        log.warning("configuration", warning=warning)
+    if config.insecure_listeners:
+        log.warning(
+            "insecure.listeners=true: anyone who can reach this node's listeners can read and delete everything"
+        )
+    try:
+        return asyncio.run(_serve(config, identity, formation))
+    except (StartError, DamagedError, OSError) as error:
+        return _refuse(error, EXIT_FAILURE)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="kraft node", description="Run one node in the foreground.")
+    parser.add_argument("-c", "--config", metavar="FILE", help="server.properties or node.toml")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one setting")
+    parser.add_argument("--format-directory", action="store_true", help="make an empty data directory this node's own")
+    parser.add_argument("--insecure-listeners", action="store_true", help="allow listeners beyond this machine")
+    return parser.parse_args(arguments)
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    insecure = ["insecure.listeners=true"] if options.insecure_listeners else []
+    return [*options.set, *insecure]
+
+
+def _refuse(error: Exception, exit_code: int) -> int:
+    sys.stderr.write(f"kraft node: {error}\n")
+    return exit_code
+
+
+# -- who this data directory belongs to -----------------------------------------------------------------------------
+
+
+def _format(config: NodeConfig) -> None:
+    """`--format`: an identity for a directory that has none, and leave to start for a voter that lost its journal.
+
+    The only voter of a cluster forms it. A voter among others gets a new directory id and no say in the quorum until
+    they have let it catch up (S16): the first formation of several voters is `kraft up`'s.
+    """
+    directory = config.node_directory
+    alone = set(config.voters) == {config.node_id}
+    if read_meta_properties(directory) is not None:
+        return
+    if alone:
+        cluster_id = config.cluster_id or new_cluster_id()
+        format_directory(
+            directory, cluster_id=cluster_id, node_id=config.node_id, voter_directories={config.node_id: uuid.uuid4()}
+        )
+    elif config.cluster_id is None:
+        raise ConfigError(
+            "cluster.id is not set: --format must know which cluster this node belongs to; `kraft status` on another "
+            "node prints it"
+        )
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_meta_properties(directory, MetaProperties(config.cluster_id, config.node_id, uuid.uuid4()))
+
+
+def _identity(config: NodeConfig, *, may_be_empty: bool) -> tuple[MetaProperties, Formation | None]:
+    directory = config.node_directory
+    identity = read_meta_properties(directory)
+    if identity is None:
+        raise ConfigError(
+            f"{directory} is not formatted: start a new cluster with `kraft up`, or add --format to make this directory"
+            " that of a node which joins a cluster (or, as its only voter, begins one)"
+        )
+    check_meta_properties(directory, identity, node_id=config.node_id, cluster_id=config.cluster_id)
+    formation = read_formation(directory)
+    if config.is_voter and formation is None and not may_be_empty and not _has_journal(config):
+        raise ConfigError(
+            f"{config.metadata_directory} is empty, but this voter was formatted before: what it promised to the quorum"
+            " is lost. With a majority of the other voters up, add --format: it catches up before it votes again"
+        )
+    return identity, formation
+
+
+def _has_journal(config: NodeConfig) -> bool:
+    directory = config.metadata_directory
+    return directory.is_dir() and any(directory.iterdir())
+
+
+# -- from start to stop ---------------------------------------------------------------------------------------------
+
+
+async def _serve(config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> int:
+    process = _Process(config, identity, formation)
+    try:
+        await process.start()
+        return await process.run()
+    finally:
+        await process.stop()
+
+
+class _Process:
+    """The node and its listeners, between start and stop."""
+
+    def __init__(self, config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> None:
+        self._config = config
+        self._log = event_log.logger(node_id=config.node_id)
+        self._loop = asyncio.get_running_loop()
+        self._stop_asked = asyncio.Event()
+        self._listeners: list[HttpListener] = []
+        self._formed = formation is not None
+        self._node = Node(config, identity, formation)
+
+    async def start(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._signalled, number)
+        config = self._config
+        try:
+            await self._node.start_quorum()
+        except OSError as error:
+            raise StartError(_cannot_listen("peer", format_endpoint(*config.peer_listener), error)) from error
+        if self._formed:
+            forget_formation(config.node_directory)
+        await self._open_listeners()
+        advertised = config.advertised_http
+        await self._node.start(http=Endpoint(advertised.host, advertised.port))
+        self._node.listeners_open = True
+
+    async def _open_listeners(self) -> None:
+        """To import aiohttp takes a good part of a second: the quorum elects its leader meanwhile."""
+        from api.http.app import create_app  # noqa: PLC0415 - see above
+        from api.http.listener import HttpListener  # noqa: PLC0415 - see above
+
+        app = create_app(self._node, _http_settings(self._config))
+        for at in self._config.http_listeners:
+            listener = HttpListener(app, at.host, at.port, ssl_context=_ssl_context(self._config, at))
+            try:
+                await listener.start()
+            except OSError as error:
+                raise StartError(_cannot_listen("HTTP", str(at), error)) from error
+            self._listeners.append(listener)
+
+    async def run(self) -> int:
+        """Until a signal or a failure; the exit code."""
+        ready = self._loop.create_task(self._tell_when_ready())
+        stop = self._loop.create_task(self._stop_asked.wait())
+        failed = self._loop.create_task(self._node.failed.wait())
+        await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ready, stop, failed):
+            task.cancel()
+        if (error := self._node.failure) is not None:
+            self._log.error("node failed", exc_info=error)
+            raise StartError(f"node {self._config.node_id} stops: {error!r}")
+        self._log.info("stopping")
+        await self._node.hand_over()
+        for listener in self._listeners:
+            await listener.drain(DRAIN_S)
+        return EXIT_OK
+
+    async def stop(self) -> None:
+        for listener in self._listeners:
+            await listener.stop()
+        await self._node.stop()
+        self._log.info("stopped")
+
+    async def _tell_when_ready(self) -> None:
+        while self._node.readiness():  # noqa: ASYNC110 - many causes, each its own event; asked a few times in a life
+            await asyncio.sleep(READY_POLL_S)
+        self._log.info("ready", http=[str(at) for at in self._config.http_listeners], cluster_id=self._node.cluster_id)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stop_asked.is_set():
+            os._exit(128 + number)  # a second signal is immediate
+        self._stop_asked.set()
+
+
+def _cannot_listen(what: str, where: str, error: OSError) -> str:
+    return (
+        f"can't open the {what} listener {where}: {error.strerror or error}; stop what uses the port or choose another"
+    )
+
+
+def _http_settings(config: NodeConfig) -> "HttpSettings":
+    from api.http.settings import HttpSettings  # noqa: PLC0415 - see _open_listeners
+
+    return HttpSettings(
+        header_deadline_s=config.http_header_timeout_ms / 1000,
+        body_deadline_s=config.http_body_timeout_ms / 1000,
+        body_bytes_max=config.socket_request_max_bytes,
+        in_flight_bytes_max=config.queued_max_request_bytes,
+        connections_per_address_max=config.max_connections_per_ip,
+        connections_max=config.max_connections,
+        fetch_bytes_max=config.fetch_max_bytes,
+        scheme=config.advertised_http.name,
+        proxy_ssl=_proxy_ssl(config),
+    )
+
+
+def _ssl_context(config: NodeConfig, at: Listener) -> ssl.SSLContext | None:
+    if not at.tls:
+        return None
+    assert config.http_tls is not None, at
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.http_tls.certificate, config.http_tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"http.ssl.certificate or http.ssl.key can't be used: {error}") from error
+    return context
+
+
+def _proxy_ssl(config: NodeConfig) -> ssl.SSLContext | None:
+    """What a node trusts when it passes a request on: this machine's authorities, and its own certificate."""
+    if config.http_tls is None or not config.advertised_http.tls:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(config.http_tls.certificate)
+    return context

@@ -1,0 +1,181 @@
+"""One node as its operator meets it: a process that starts, says what is wrong in one line, and stops in good order."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NodeProcess:
+    """A `kraft node` with its directory and ports; started as often as the test likes, never left behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = folder / "node"
+        self.http_port = free_port()
+        self.peer_port = free_port()
+        self._cleanup = ExitStack()
+        self.process: subprocess.Popen[str] | None = None
+
+    def arguments(self, *settings: str) -> list[str]:
+        own = (
+            "node.id=1",
+            f"node.directory={self.directory}",
+            f"controller.quorum.voters=1@127.0.0.1:{self.peer_port}",
+            f"http.listeners=http://127.0.0.1:{self.http_port}",
+        )
+        return [word for setting in (*own, *settings) for word in ("--set", setting)]
+
+    def start(self, *options: str, settings: tuple[str, ...] = ()) -> "NodeProcess":
+        command = [sys.executable, "-P", "-m", "kraft_bundle.server", *options, *self.arguments(*settings)]
+        log = self._cleanup.enter_context((self.directory.parent / "log").open("a+"))
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts" / "bundle")}
+        self.process = subprocess.Popen(command, stderr=log, text=True, env=environment, cwd=self.directory.parent)
+        return self
+
+    def refused(self, *options: str, settings: tuple[str, ...] = ()) -> tuple[int, str]:
+        """The exit code, and the last line that was said."""
+        self.start(*options, settings=settings)
+        assert self.process is not None
+        code = self.process.wait(START_S)
+        return code, (self.directory.parent / "log").read_text().splitlines()[-1]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(START_S)
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        try:
+            headers = {"content-type": "application/json"}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def ready(self) -> "NodeProcess":
+        assert self.process is not None
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            assert self.process.poll() is None, (self.directory.parent / "log").read_text()
+            try:
+                if self.ask("GET", "/readyz")[0] == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.02)  # sleeps: between two questions to another process
+        raise AssertionError((self.directory.parent / "log").read_text())
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(START_S)
+        self._cleanup.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeProcess]:
+    node = NodeProcess(tmp_path)
+    yield node
+    node.close()
+
+
+TOPICS = "/v3/clusters/-/topics"
+
+
+def test_a_new_node_serves_and_keeps_what_it_acknowledged_through_kill_9(node: NodeProcess) -> None:
+    node.start("--format-directory").ready()
+    assert 201 == node.ask("POST", TOPICS, {"topic_name": "pay"})[0]
+    sent, receipt = node.ask("POST", f"{TOPICS}/pay/records", {"value": {"type": "STRING", "data": "a"}})
+    assert (200, 0) == (sent, receipt["offset"])
+    node.stop(signal.SIGKILL)
+    node.start().ready()
+    status, fetched = node.ask("GET", f"{TOPICS}/pay/partitions/0/records?offset=0")
+    assert 200 == status
+    assert ["a"] == [record["value"]["data"] for record in fetched["records"]]
+
+
+def test_sigterm_ends_in_good_order_with_exit_code_0(node: NodeProcess) -> None:
+    node.start("--format-directory").ready()
+    assert 0 == node.stop()
+    log = (node.directory.parent / "log").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in log if line.startswith("{")]
+    assert "ready" in events
+    assert "stopped" == events[-1]
+    assert (node.directory / "data" / ".kraft_cleanshutdown").exists()
+
+
+def test_an_unformatted_directory_is_refused_with_what_to_do(node: NodeProcess) -> None:
+    code, line = node.refused()
+    assert 2 == code
+    assert "is not formatted" in line
+    assert "--format" in line
+
+
+def test_a_typo_is_refused_with_the_right_name(node: NodeProcess) -> None:
+    code, line = node.refused(settings=("num.partition=3",))
+    assert 2 == code
+    assert "did you mean num.partitions?" in line
+
+
+def test_a_port_in_use_is_refused_in_one_line_that_names_it(node: NodeProcess) -> None:
+    with socket.create_server(("127.0.0.1", node.http_port)):
+        code, line = node.refused("--format-directory")
+    assert 1 == code
+    assert f"http://127.0.0.1:{node.http_port}" in line
+    with socket.create_server(("127.0.0.1", node.peer_port)):
+        code, line = node.refused()
+    assert 1 == code
+    assert str(node.peer_port) in line
+
+
+def test_another_nodes_directory_is_refused(node: NodeProcess) -> None:
+    node.start("--format-directory").ready()
+    node.stop()
+    code, line = node.refused(settings=("node.id=2", f"controller.quorum.voters=2@127.0.0.1:{node.peer_port}"))
+    assert 2 == code
+    assert "belongs to node 1" in line
+
+
+def test_s16_a_voter_that_lost_its_journal_does_not_form_the_cluster_again(node: NodeProcess) -> None:
+    node.start("--format-directory").ready()
+    node.stop()
+    for file in (node.directory / "metadata").iterdir():
+        file.unlink()
+    code, line = node.refused()
+    assert 2 == code
+    assert "what it promised to the quorum is lost" in line
+
+
+def test_a_listener_beyond_this_machine_needs_the_word_for_it(node: NodeProcess) -> None:
+    beyond = (f"http.listeners=http://0.0.0.0:{node.http_port}",)
+    code, line = node.refused("--format-directory", settings=beyond)
+    assert 2 == code
+    assert "insecure" in line
+    node.start(
+        "--format-directory", "--insecure-listeners", settings=(*beyond, "advertised.http.listeners=http://127.0.0.1:1")
+    ).ready()
+    warnings = [line for line in (node.directory.parent / "log").read_text().splitlines() if "insecure" in line]
+    assert 1 <= len(warnings)
