@@ -118,7 +118,7 @@ class AnswerWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     broker_epoch: bounds.EpochField
     left_up_to: Annotated[int, Meta(ge=-1, le=bounds.MAX_INT64)] = -1
     """The highest sequence whose answer has left the window."""
-    answers: Annotated[Mapping[int, Answer], Meta(max_length=bounds.ANSWERS_KEPT)] = {}
+    answers: Annotated[Mapping[bounds.SequenceField, Answer], Meta(max_length=bounds.ANSWERS_KEPT)] = {}
 
     def first_answer(self, *, broker_epoch: int, sequence: int) -> Answer | None:
         """The answer given to this sequence before, None where it was surely never applied."""

@@ -140,5 +140,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, what: str) -> _T:
 def _typed(decoder: msgspec.msgpack.Decoder[_T], data: memoryview, what: str) -> _T:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: text that is not UTF-8
         raise MalformedMetadataError(f"malformed {what}: {error}") from None

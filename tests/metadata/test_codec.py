@@ -1,5 +1,6 @@
 """What travels comes back as it was; what is no value of ours is refused before anyone looks at it."""
 
+import tracemalloc
 from contextlib import suppress
 
 import msgspec
@@ -56,6 +57,16 @@ def test_no_bytes_get_past_the_codec_as_anything_but_a_value_or_a_refusal(data):
             decode(data)
 
 
+@quick
+@given(values_of(Proposal), st.integers(1, 10**6), st.integers(0, 255))
+def test_a_flipped_byte_gives_another_value_or_a_refusal(proposal, position, byte):
+    data = bytearray(codec.encode_proposal(proposal))
+    data[1 + position % (len(data) - 1)] = byte
+    with suppress(MalformedMetadataError):
+        again = codec.decode_proposal(bytes(data))
+        assert again == codec.decode_proposal(codec.encode_proposal(again))
+
+
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 def test_a_snapshot_cut_short_is_no_snapshot(cut):
     world = World(brokers=1)
@@ -72,6 +83,27 @@ def test_a_snapshot_of_another_format_says_so():
     data[5] = 9
     with pytest.raises(MalformedMetadataError, match="another version"):
         codec.decode_snapshot(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x01\x81\xa1\x80",  # a key that is not UTF-8
+        b"\x01\x81\xa7request\x82\xa7request\xb2DeleteTopicRequest\xa4name\xa2\xff\xff",
+        b"\x01\x81\xa7request\xdf\xff\xff\xff\xff",  # a map of four billion entries
+        b"\x01\x81\xa7request\x82\xa7request\xb3AlterConfigsRequest\xa7changes\xdd\xff\xff\xff\xff",
+        b"\x01\x81\xa7request\xc6\xff\xff\xff\xff",
+    ],
+)
+def test_hostile_bytes_are_refused_before_they_cost_anything(data):
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError) as caught:
+            codec.decode_request(data)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert ErrorCode.INVALID_REQUEST == caught.value.code
 
 
 def test_nesting_without_end_is_refused_and_not_a_crash():
