@@ -41,12 +41,18 @@ class QuorumCluster:
 
         def is_agreed() -> bool:
             leaders = led_by()
-            return len(leaders) == 1 and len({m.leader_id for m in self.members.values()}) == 1
+            if len(leaders) != 1 or len({m.leader_id for m in self.members.values()}) != 1:
+                return False
+            return all(self.is_linked(member) for member in self.members.values())
 
-        await until(is_agreed, what="one leader that all know")
+        await until(is_agreed, what="one leader that all know, and all links")
         (leader,) = led_by()
         await leader.barrier(timeout_s=5)
         return leader
+
+    def is_linked(self, member: Any) -> bool:
+        """Whether a member has its links to all running voters."""
+        return True
 
     def id_of(self, member: MetadataQuorum) -> int:
         return next(node_id for node_id, each in self.members.items() if each is member)
@@ -69,6 +75,10 @@ class ThreadCluster(QuorumCluster):
     def make(self, node_id: int, machine: RecordingMachine) -> MetadataQuorum:
         config = self.configs[node_id]
         return RaftQuorum(config, machine) if config.is_voter else Observer(config, machine)
+
+    def is_linked(self, member: Any) -> bool:
+        running = self.members.keys() & self.configs[1].voters.keys()
+        return running <= member._member.transport.connected_ids() | {self.id_of(member)}
 
 
 class SharedMemoryCluster(QuorumCluster):

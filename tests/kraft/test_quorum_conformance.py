@@ -154,6 +154,7 @@ async def test_requests_reach_the_handler_of_any_node_and_of_this_one(cluster):
 
 @every_kind
 async def test_a_request_says_how_it_failed(cluster):
+    await cluster.leader()
     observer = observer_of(cluster)
     with pytest.raises(PeerUnavailable):
         await observer.request(99, b"", timeout_s=5)
