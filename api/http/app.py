@@ -24,7 +24,7 @@ from api.http import (
     topics,
     v2_topics,
 )
-from api.http.context import CONTEXT, HELD, Context, context_of
+from api.http.context import CONTEXT, Context, context_of
 from api.http.errors import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -35,6 +35,7 @@ from api.http.errors import (
     from_refusal,
     from_unknown_outcome,
 )
+from api.http.in_flight import begin_holding
 from api.http.replies import error_reply
 from api.http.routing import is_forwarded
 from broker.errors import OutcomeUnknownError
@@ -44,7 +45,6 @@ from wire.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from api.http.in_flight import Held
     from api.http.settings import HttpSettings
     from broker.node import Node
 
@@ -58,7 +58,7 @@ PARTITION: Final = TOPIC + "/partitions/{partition}"
 
 
 def create_app(node: Node, settings: HttpSettings) -> web.Application:
-    """One node's door; serve it with `HttpListener`, and call its `cleanup()` after the last listener has stopped."""
+    """One node's door, to be served by one `HttpListener` or several."""
     app = web.Application(middlewares=[_answer], client_max_size=settings.body_bytes_max)
     context = app[CONTEXT] = Context(node, settings)
     app.add_routes(_hot_routes())
@@ -128,15 +128,14 @@ def _v2_routes() -> list[web.RouteDef]:
 
 @web.middleware
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    held = begin_holding(context_of(request).in_flight)
     try:
         response = await _outcome(request, handler)
-        held: Held | None = request.get(HELD)
-        if held is not None and held.held_bytes and not response.prepared:
+        if held.held_bytes and not response.prepared:
             await _send(request, response)
         return response
     finally:
-        if (held := request.get(HELD)) is not None:
-            held.give_back()
+        held.give_back()
 
 
 async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse:

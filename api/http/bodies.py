@@ -13,6 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from api.http.errors import REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, ApiError, bad_request, too_large
+from api.http.in_flight import held_by_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,13 +77,14 @@ def _timed_out(deadline_s: float) -> ApiError:
     return ApiError(408, REQUEST_TIMEOUT, message, headers={"Connection": "close"})
 
 
-async def read_body(request: web.Request, settings: HttpSettings, held: Held) -> bytes:
+async def read_body(request: web.Request, settings: HttpSettings) -> bytes:
     """The whole body, inflated."""
     limit_bytes = settings.body_bytes_max
     announced = request.content_length
     if announced is not None and announced > limit_bytes:
         raise too_large("the body", limit_bytes=limit_bytes, fix="send smaller batches, or a chunked stream of records")
     inflater = _inflater(request)
+    held = held_by_request()
     try:
         async with asyncio.timeout(settings.body_deadline_s):
             body = await _collect(request, limit_bytes, held)

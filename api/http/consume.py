@@ -20,6 +20,7 @@ from api.http.context import Context, context_of
 from api.http.errors import ApiError, bad_request
 from api.http.fetched_records import FORMATS, FetchedRecord, records_in, records_v3
 from api.http.fetching import EARLIEST, LATEST, Batches, FetchFrom, fetch_batches
+from api.http.in_flight import held_by_request
 from api.http.parameters import Parameters
 from api.http.records_v3 import PartitionField, TimestampField
 from api.http.replies import large_reply
@@ -75,11 +76,11 @@ async def post_consume(request: web.Request) -> web.StreamResponse:
     timeout_ms = parameters.integer("timeout", 0, maximum=context.settings.poll_timeout_ms_max)
     form = FORMATS[parameters.choice("format", "auto", tuple(FORMATS))]
     parameters.done()
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     wanted = json_guard.decode(_decoder, body or b"{}")
     found = await _fetch_all(context, topic, _positions(topic, wanted, only, context), timeout_ms)
     _raise_common_failure(found)
-    context.held(request).take(sum(len(b.data) for b in found.values() if isinstance(b, Batches)))
+    held_by_request().take(sum(len(b.data) for b in found.values() if isinstance(b, Batches)))
     listed: dict[int, PartitionData | PartitionFailure] = {}
     left = wanted.max_poll_records
     order = list(found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aiohttp import web
 
 from api.http.forwarding import Forwarder
-from api.http.in_flight import Held, InFlightBytes
+from api.http.in_flight import InFlightBytes
 from api.http.partition_choice import PartitionChoice
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from broker.node import Node
 
 T = TypeVar("T")
-
-HELD: Final = "held"
 
 
 class Context:
@@ -33,14 +31,9 @@ class Context:
         self.partition_choice = PartitionChoice()
         self.forwarder = Forwarder(settings, broker_id=node.broker_id, cluster_id=node.cluster_id)
         self.is_draining = False
+        self.listeners = 0
+        """How many serve it; the last one to stop closes it."""
         self._polls: set[asyncio.Task[Any]] = set()
-
-    def held(self, request: web.Request) -> Held:
-        """The request's share of the bytes in flight, given back when it ends."""
-        held: Held | None = request.get(HELD)
-        if held is None:
-            held = request[HELD] = Held(self.in_flight)
-        return held
 
     async def poll(self, waiting: Coroutine[Any, Any, T]) -> T | None:
         """Wait for `waiting`; None where the node began to drain meanwhile: long polls are answered, not cut off."""

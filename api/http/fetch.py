@@ -14,6 +14,7 @@ from api.http.context import context_of
 from api.http.errors import bad_request
 from api.http.fetched_records import FORMATS, FetchedRecords, records_in, records_packed, records_v3
 from api.http.fetching import EARLIEST, LATEST, FetchFrom, fetch_batches
+from api.http.in_flight import held_by_request
 from api.http.media import JSON, MSGPACK, NDJSON, RECORD_BATCH, accepted
 from api.http.parameters import INT64_MAX, SHOWN_MAX, Parameters, parse_integer
 from api.http.replies import body_reply, large_reply
@@ -88,7 +89,7 @@ def parse_offset(text: str | None) -> int | str | None:
 async def _answer(
     context: Context, request: web.Request, partition: int, batches: Batches, shape: Shape
 ) -> web.StreamResponse:
-    held = context.held(request)
+    held = held_by_request()
     held.take(len(batches.data))
     if shape.media_type == RECORD_BATCH:
         return body_reply(bytes(batches.data), content_type=RECORD_BATCH, headers=batches.headers(context))

@@ -6,6 +6,9 @@ Invariant: whatever was taken is given back when its request ends, however it en
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from typing import Final
+
 from api.http.errors import THROTTLED, ApiError
 
 
@@ -52,3 +55,18 @@ class Held:
         self._account.held_bytes -= self.held_bytes
         self.held_bytes = 0
         assert self._account.held_bytes >= 0, self._account.held_bytes
+
+
+_current: Final[ContextVar[Held]] = ContextVar("held")
+
+
+def begin_holding(account: InFlightBytes) -> Held:
+    """A share for the request that this task answers."""
+    held = Held(account)
+    _current.set(held)
+    return held
+
+
+def held_by_request() -> Held:
+    """The share of the request that is being answered."""
+    return _current.get()

@@ -148,7 +148,7 @@ class GuardedServer(web.Server):
 
 
 class HttpListener:
-    """One address that serves an app; several may share it. After the last has stopped: `await app.cleanup()`."""
+    """One address that serves an app; several may share it. The last one to stop cleans the app up."""
 
     def __init__(
         self,
@@ -184,6 +184,7 @@ class HttpListener:
         self._server = await asyncio.get_running_loop().create_server(
             self._connections, self._host, self._port, ssl=self._ssl_context, backlog=self._settings.backlog
         )
+        self._app[CONTEXT].listeners += 1
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more, answer long polls, close idle connections, give requests under way `timeout_s` to finish."""
@@ -197,8 +198,14 @@ class HttpListener:
 
     async def stop(self) -> None:
         """Close everything now."""
+        if self._server is None:
+            return
         await self.drain(0.0)
         self._server = self._connections = None
+        context = self._app[CONTEXT]
+        context.listeners -= 1
+        if context.listeners == 0:
+            await self._app.cleanup()
 
 
 def _canned(error: ApiError) -> bytes:

@@ -18,6 +18,7 @@ from api.http.bodies import stream_body
 from api.http.context import now_ms
 from api.http.document_stream import DocumentStream
 from api.http.errors import ApiError, Outcome, bad_request
+from api.http.in_flight import held_by_request
 from api.http.one_record import named_partition, write_one
 from api.http.producing import Produce, write
 from api.http.records_v3 import fields_of, receipt_of, record_decoder
@@ -88,7 +89,7 @@ async def post_stream(produce: Produce, partition: int | None) -> web.StreamResp
     """A chunked body."""
     request, settings = produce.request, produce.context.settings
     documents = DocumentStream(document_bytes_max=settings.body_bytes_max)
-    held = produce.context.held(request)
+    held = held_by_request()
     pieces = stream_body(request, settings)
     first = await _first_documents(documents, pieces, held.hold)
     if len(first) == 1 and await _ends_with(request, first, documents, pieces, settings.first_receipt_wait_s):

@@ -21,7 +21,7 @@ from api.http.record_stream import post_stream, receipts_of, split_documents
 from api.http.records_v2 import fields_of, json_content, line_decoder, packed_content, packed_decoder
 from api.http.records_v3 import record_decoder
 from api.http.replies import body_reply, json_reply
-from api.http.routing import find_partition, find_topic, leader_headers, redirect_to_leader
+from api.http.routing import check_partition, find_partition, find_topic, leader_headers, redirect_to_leader
 from api.http.v2_answers import offsets_reply
 from metadata.bounds import MAX_INT32
 from wire.record_batch import iterate_batches
@@ -68,7 +68,7 @@ async def _post_json(produce: Produce, partition: int | None) -> web.StreamRespo
     request, context = produce.request, produce.context
     if request.content_length is None and request.can_read_body:
         return await post_stream(produce, partition)
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     if not body:
         raise bad_request("the body is empty: send a JSON document")
     try:
@@ -82,7 +82,7 @@ async def _post_json(produce: Produce, partition: int | None) -> web.StreamRespo
 
 
 async def _post_octets(produce: Produce, partition: int | None, key: str | None) -> web.Response:
-    body = await read_body(produce.request, produce.context.settings, produce.context.held(produce.request))
+    body = await read_body(produce.request, produce.context.settings)
     key_bytes = None if key is None else key.encode(errors="surrogatepass")
     fields: RecordFields = (key_bytes, body, (), now_ms())
     size = len(body) + len(key_bytes or b"")
@@ -91,7 +91,7 @@ async def _post_octets(produce: Produce, partition: int | None, key: str | None)
 
 async def _post_lines(produce: Produce, partition: int | None) -> web.Response:
     """NDJSON: every line is a value, stored as its JSON text."""
-    body = await read_body(produce.request, produce.context.settings, produce.context.held(produce.request))
+    body = await read_body(produce.request, produce.context.settings)
     values = json_guard.decode_lines(line_decoder, body)
     check_count(produce, len(values), "the body")
     now = now_ms()
@@ -101,7 +101,7 @@ async def _post_lines(produce: Produce, partition: int | None) -> web.Response:
 
 
 async def _post_packed(produce: Produce, partition: int | None) -> web.Response:
-    body = await read_body(produce.request, produce.context.settings, produce.context.held(produce.request))
+    body = await read_body(produce.request, produce.context.settings)
     packed = json_guard.decode_msgpack(packed_decoder, body).records
     check_count(produce, len(packed), "records")
     records = fields_of(packed, packed_content, now_ms())
@@ -116,9 +116,8 @@ async def _post_batches(produce: Produce, partition: int | None) -> web.Response
     context, topic = produce.context, produce.topic
     if partition is None:
         raise bad_request("record batches need a partition: POST to .../partitions/{p}/records, or name partition_id")
-    if partition >= len(topic.partitions):
-        raise bad_request(f"partition_id {partition} is unknown: the topic has {len(topic.partitions)} partitions")
-    body = bytearray(await read_body(produce.request, context.settings, context.held(produce.request)))
+    check_partition(topic, partition)
+    body = bytearray(await read_body(produce.request, context.settings))
     count = 0
     for batch in iterate_batches(body):
         if batch.producer_id >= 0:

@@ -30,7 +30,7 @@ async def post_records_batch(request: web.Request) -> web.StreamResponse:
     parameters = Parameters(request)
     produce = open_produce(context, request, topic, parameters)
     parameters.done()
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     entries = json_guard.decode(batch_decoder, body).entries
     _check_entries(produce, entries)
     now = now_ms()

@@ -93,7 +93,7 @@ async def put_config(request: web.Request) -> web.Response:
     topic = find_topic(context, request)
     Parameters(request).done()
     name = _config_name(request)
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     value = config_text("value", json_guard.decode(_value_decoder, body).value)
     return await _alter(request, topic, (ConfigChange(name=name, value=value),))
 
@@ -108,7 +108,7 @@ async def alter_configs(request: web.Request) -> web.Response:
     context = context_of(request)
     topic = find_topic(context, request)
     Parameters(request).done()
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     wanted = json_guard.decode(_alter_decoder, body)
     changes = []
     for index, item in enumerate(wanted.data):

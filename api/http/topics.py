@@ -101,7 +101,7 @@ async def create_topic(request: web.Request) -> web.Response:
     context = context_of(request)
     check_cluster(context, request)
     Parameters(request).done()
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     wanted = json_guard.decode(_new_decoder, body)
     name = wanted.topic_name
     check_name(name)
@@ -145,7 +145,7 @@ async def grow_topic(request: web.Request) -> web.Response:
     context = context_of(request)
     topic = find_topic(context, request)
     Parameters(request).done()
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     wanted = json_guard.decode(_grown_decoder, body)
     await context.node.admin(
         CreatePartitionsRequest(name=topic.name, partitions_count=wanted.partitions_count),

@@ -12,6 +12,7 @@ from api.http.context import context_of, now_ms
 from api.http.fetch import MAX_INT32, fetch_from
 from api.http.fetched_records import records_in, records_packed, records_v2
 from api.http.fetching import fetch_batches
+from api.http.in_flight import held_by_request
 from api.http.media import BINARY_V2, JSON, JSON_V2, MSGPACK, accepted, content_type, unsupported
 from api.http.one_record import named_partition
 from api.http.parameters import Parameters
@@ -100,7 +101,7 @@ async def post_records(request: web.Request) -> web.StreamResponse:
     if produce.wants_redirect and partition is not None:
         redirect_to_leader(context, request, topic, partition)
     form = content_type(request)
-    body = await read_body(request, context.settings, context.held(request))
+    body = await read_body(request, context.settings)
     records, named = _records(produce, form, body)
     if partition is not None:
         for wanted in named:
@@ -143,7 +144,7 @@ async def get_records(request: web.Request) -> web.StreamResponse:
     if wants_redirect:
         redirect_to_leader(context, request, topic, partition)
     batches = await fetch_batches(context, topic, partition, wanted, may_forward=not is_forwarded(request))
-    held = context.held(request)
+    held = held_by_request()
     held.take(len(batches.data))
     taken, next_offset = records_in(batches, max_records=max_records)
     headers = batches._replace(next_offset=next_offset).headers(context)
