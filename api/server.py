@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         return _refuse(error, EXIT_USAGE)
     event_log.configure(node_id=config.node_id, level=config.log_level, log_format=config.log_format, stream=sys.stderr)
-    log = event_log.logger(node_id=config.node_id)
+    log = event_log.logger()
     for warning in warnings:
         log.warning("configuration", warning=warning)
     if config.insecure_listeners:
@@ -160,7 +160,7 @@ class _Process:
 
     def __init__(self, config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> None:
         self._config = config
-        self._log = event_log.logger(node_id=config.node_id)
+        self._log = event_log.logger()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
         self._listeners: list[HttpListener] = []

@@ -40,7 +40,7 @@ class ActiveController:
         self._node_id = node_id
         self._image = image
         self._clock = clock
-        self._log = logger(node_id=node_id)
+        self._log = logger()
         self._active_term: int | None = None
         self._soon = asyncio.Event()
         self._proposing: set[asyncio.Task[None]] = set()

@@ -18,7 +18,7 @@ else:
     import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -29,7 +29,12 @@ def configure(*, node_id: int, level: str, log_format: str, stream: TextIO) -> N
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty()) if as_text else structlog.processors.JSONRenderer()
     )
+
+    def name_the_node(_: Any, __: str, event: "EventDict") -> "EventDict":
+        return {"node_id": node_id, **event}
+
     processors: list[Processor] = [
+        name_the_node,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([] if as_text else [structlog.processors.format_exc_info]),
@@ -42,7 +47,7 @@ def configure(*, node_id: int, level: str, log_format: str, stream: TextIO) -> N
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers[:] = [_ToEvents(structlog.get_logger(node_id=node_id))]
+    root.handlers[:] = [_ToEvents(structlog.get_logger())]
     root.setLevel(max(logging.WARNING, LEVELS[level]))
 
 

@@ -59,7 +59,7 @@ class Heartbeats:
         self._soon = asyncio.Event()
         self._unreported: list[tuple[Loss, tuple[UUID, int]]] = []
         self._wants_shutdown = False
-        self._log = logger(node_id=registration.broker_id)
+        self._log = logger()
         self.broker_epoch: int | None = None
         self.may_shut_down = asyncio.Event()
         quorum.on_role_change(self._role_changed)

@@ -83,7 +83,7 @@ class LogDirectories:
         self._loop = loop
         self._clock = clock
         self._on_offline = on_offline
-        self._log = logger(node_id=config.node_id)
+        self._log = logger()
         self._executor = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="fdatasync")
         self._owner_loop = OwnerLoop(loop)
         self._homes: dict[tuple[UUID, int], LogDirectory] = {}

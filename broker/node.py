@@ -52,7 +52,7 @@ class Node:
         self.is_draining = False
         self.listeners_open = False
         self._identity = identity
-        self._log = logger(node_id=config.node_id)
+        self._log = logger()
         self._loop = asyncio.get_running_loop()
         self._clock: Clock = SystemClock()
         self._waiting_room = WaitingRoom(self._loop)

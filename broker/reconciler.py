@@ -46,7 +46,7 @@ class Reconciler:
         self._slice: asyncio.Handle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._log = logger(node_id=broker_id)
+        self._log = logger()
         self.replicas: dict[tuple[UUID, int], Replica] = {}
 
     async def settled(self) -> None:
