@@ -13,7 +13,7 @@ import ssl
 import sys
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broker import event_log
 from broker.config import load_config
@@ -168,6 +168,7 @@ class _Process:
         self._node = Node(config, identity, formation)
 
     async def start(self) -> None:
+        self._loop.set_exception_handler(self._unhandled)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signalled, number)
         config = self._config
@@ -223,6 +224,13 @@ class _Process:
         while self._node.readiness():  # noqa: ASYNC110 - many causes, each its own event; asked a few times in a life
             await asyncio.sleep(READY_POLL_S)
         self._log.info("ready", http=[str(at) for at in self._config.http_listeners], cluster_id=self._node.cluster_id)
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no task and no caller caught: a broken invariant stops the node, anything else is logged."""
+        error = context.get("exception")
+        if isinstance(error, AssertionError):
+            self._node.fail(error)
+        loop.default_exception_handler(context)
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stop_asked.is_set():

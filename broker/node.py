@@ -155,12 +155,13 @@ class Node:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A task of the node never ends by itself: what ended it is a bug, and the node stops."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.fail(error)
 
     def _quorum_failed(self, error: BaseException) -> None:
-        self._fail(error)
+        self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """A bug or a dead quorum: whoever waits for `failed` stops this process."""
         if self.failure is None:
             self.failure = error
             self.failed.set()
