@@ -171,14 +171,15 @@ def _without_settled(
 def _leader(
     partition: Partition, in_sync: tuple[int, ...], eligible: tuple[int, ...], brokers: Mapping[int, Broker]
 ) -> int:
-    """The leader stays while it is in sync in the broker epoch of its election; else the first candidate, or -1.
+    """The leader stays while it is in sync (in another broker epoch that is an election too); else the first
+    candidate, or -1.
 
     A last known leader that becomes eligible again with this very change is elected by the next one: an entry never
     elects whom the image before it did not count.
     """
     current = partition.leader
     before = (*partition.in_sync_replicas, *partition.eligible_leader_replicas)
-    if current in in_sync and brokers[current].epoch == partition.leader_broker_epoch:
+    if current in in_sync:
         return current
     candidates = in_sync or tuple(r for r in eligible if _in_service(brokers, r) and r in before)
     return next((r for r in partition.replicas if r in candidates), -1)

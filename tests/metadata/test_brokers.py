@@ -1,6 +1,7 @@
 """The life of a broker in the cluster's eyes: registration, silence, restarts, the way out, and who leads meanwhile."""
 
 import pytest
+from msgspec import structs
 
 from metadata.answers import Done, PartitionsChanged, Refused, RegistrationAnswer
 from metadata.commands import ChangePartitions, FenceBroker, PartitionChange, RegisterBroker, UnfenceBroker
@@ -138,6 +139,24 @@ def test_a_restart_ends_every_leadership_at_once_and_begins_it_in_a_new_epoch(wo
     new = world.partition("t")
     assert new.leader_epoch > old.leader_epoch
     assert new.leader_broker_epoch == world.image.brokers[1].epoch
+
+
+def test_neither_a_fenced_nor_a_restarted_broker_leads_whatever_the_partition_says(world):
+    """S10: readers of the image need not wait for the election that takes the leadership away."""
+    world.ask(CreateTopicRequest(name="t", replicas_assignments=((1,),)))
+    topic, broker = world.image.topic("t"), world.image.brokers[1]
+    for changes in ({"fenced": True}, {"epoch": broker.epoch + 1}):
+        image = structs.replace(world.image, brokers={1: structs.replace(broker, **changes)})
+        assert image.leader_of(topic, 0) is None
+    assert broker == world.image.leader_of(topic, 0)
+
+
+def test_a_heartbeat_of_the_last_life_does_not_speak_for_this_one(world):
+    ahead = Heartbeat(broker_id=1, broker_epoch=world.image.brokers[1].epoch, applied_index=10**6)
+    world.controller.heard(world.image, ahead, now_ms=world.now_ms)
+    world.register(1, incarnation=2)
+    world.settle()
+    assert world.image.brokers[1].fenced
 
 
 def test_all_nodes_killed_at_once_recover_without_an_operator(world):

@@ -4,9 +4,11 @@ The policy of these tests allows three replicas; that of this version allows one
 """
 
 import pytest
+from msgspec import structs
 
 from metadata.answers import Refused
 from metadata.commands import ChangePartitions, PartitionChange
+from metadata.elections import TopicRules, next_state
 from metadata.requests import AlterConfigsRequest, ConfigChange, CreateTopicRequest, LostReplicasRequest
 from tests.metadata.world import SESSION_MS, World
 from wire.errors import ErrorCode
@@ -139,6 +141,25 @@ def test_if_all_stopped_uncleanly_the_last_leader_is_the_only_candidate():
     assert (-1, (), (2,)) == state(world)
     world.start(2, incarnation=2, clean=False)
     assert (3, (3,), ()) == state(world)
+
+
+def test_a_clean_restart_does_not_hide_an_unclean_one_just_before():
+    world = three_replicas(flush_messages="1000")
+    die(world, 1)
+    die(world, 1, 2)
+    die(world, 1, 2, 3)
+    world.register(2, incarnation=2, clean=False)
+    world.start(2, incarnation=3, clean=True)
+    assert (-1, (), (3,)) == state(world)
+
+
+def test_a_leader_of_an_earlier_life_is_elected_anew_even_if_it_was_never_taken_out():
+    """S10, should ever a broker be in service again before its old leaderships were taken from it."""
+    world = three_replicas()
+    topic = world.image.topic("t")
+    brokers = {b: structs.replace(broker, epoch=broker.epoch + 50) for b, broker in world.image.brokers.items()}
+    again = next_state(topic.topic_id, 0, topic.partitions[0], brokers, TopicRules.of(topic, {}))
+    assert (1, brokers[1].epoch) == (again.leader, again.leader_broker_epoch)
 
 
 def test_a_clean_stop_with_relaxed_flushing_costs_nothing():
