@@ -15,7 +15,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +34,7 @@ SPARE_BYTES: Final = 3 * GB
 FILL_BATCH_RECORDS: Final = 1000
 LIVE_BATCH_RECORDS: Final = 100
 RECORD_BYTES: Final = 1000
+PRODUCER_CONNECTIONS: Final = 4
 SLOWER_MAX: Final = 0.15
 RESTART_S_MAX: Final = 3.0
 TOPIC: Final = "backlog"
@@ -64,21 +68,38 @@ def at(ordered: list[float], quantile: float) -> float:
 
 
 def produce(port: int, begin_s: float, end_s: float, bytes_per_s: float) -> Flow:
-    """acks=all, one batch in flight, at most `bytes_per_s` (0: no limit)."""
+    """acks=all, one batch in flight on each connection, at most `bytes_per_s` together (0: no limit)."""
     request = produce_batches(TOPIC, 0, batch_of(LIVE_BATCH_RECORDS), acks="all")
     latencies: list[float] = []
+    waiting: deque[tuple[Connection, float]] = deque()
     moved = 0
-    with Connection("127.0.0.1", port) as connection:
+    with ExitStack() as stack:
+        idle = deque(stack.enter_context(Connection("127.0.0.1", port)) for _ in range(PRODUCER_CONNECTIONS))
         wait_until(begin_s)
-        while (now_s := time.monotonic()) < end_s:
-            due_s = begin_s + moved / bytes_per_s if bytes_per_s else now_s
-            if due_s > now_s:
-                time.sleep(due_s - now_s)
-            asked_s = time.monotonic()
-            expect(connection.ask(request), 200)
-            latencies.append(time.monotonic() - asked_s)
-            moved += len(request)
-        return flow(moved, begin_s, latencies)
+        while time.monotonic() < end_s:
+            is_due = not bytes_per_s or begin_s + moved / bytes_per_s <= time.monotonic()
+            if idle and is_due:
+                connection = idle.popleft()
+                connection.send(request)
+                waiting.append((connection, time.monotonic()))
+                moved += len(request)
+            elif waiting:
+                idle.append(receive(waiting, latencies))
+            else:
+                wait_until(begin_s + moved / bytes_per_s)
+        moved -= len(request) * len(waiting)
+        produced = flow(moved, begin_s, latencies)
+        while waiting:
+            receive(waiting, latencies)
+        return produced
+
+
+def receive(waiting: deque[tuple[Connection, float]], latencies: list[float]) -> Connection:
+    """The answer to the oldest request."""
+    connection, sent_s = waiting.popleft()
+    expect(connection.receive(), 200)
+    latencies.append(time.monotonic() - sent_s)
+    return connection
 
 
 def read(port: int, begin_s: float, end_s: float, offset: int) -> Flow:
@@ -142,8 +163,11 @@ class Phase(NamedTuple):
     backlog: Flow | None
 
 
-def phase(made: Cluster, pool: ProcessPoolExecutor, *, seconds: float, bytes_per_s: float, with_reader: bool) -> Phase:
-    drop_from_page_cache(made.directory)
+def phase(
+    made: Cluster, pool: ProcessPoolExecutor, *, seconds: float, bytes_per_s: float, with_reader: bool, is_warm: bool
+) -> Phase:
+    if not is_warm:
+        drop_from_page_cache(made.directory)
     port = made.nodes[0].port
     begin_s = time.monotonic() + 0.3
     end_s = begin_s + seconds
@@ -154,15 +178,17 @@ def phase(made: Cluster, pool: ProcessPoolExecutor, *, seconds: float, bytes_per
     return Phase(producer.result(), tail.result(), reader.result() if reader else None)
 
 
-def measure_pairs(made: Cluster, *, pairs: int, seconds: float, bytes_per_s: float) -> list[dict[str, object]]:
+def measure_pairs(
+    made: Cluster, *, pairs: int, seconds: float, bytes_per_s: float, is_warm: bool
+) -> list[dict[str, object]]:
     quiet: list[Phase] = []
     busy: list[Phase] = []
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        phase(made, pool, seconds=1, bytes_per_s=bytes_per_s, with_reader=True)  # the processes and their imports
+        measure = partial(phase, made, pool, bytes_per_s=bytes_per_s, is_warm=is_warm)
+        measure(seconds=1, with_reader=True)  # the processes and their imports
         for number in range(pairs):
             for with_reader in (False, True) if number % 2 == 0 else (True, False):
-                done = phase(made, pool, seconds=seconds, bytes_per_s=bytes_per_s, with_reader=with_reader)
-                (busy if with_reader else quiet).append(done)
+                (busy if with_reader else quiet).append(measure(seconds=seconds, with_reader=with_reader))
     return [
         compared("produce, acks=all", [one.produced for one in quiet], [one.produced for one in busy]),
         compared("tail read", [one.tailed for one in quiet], [one.tailed for one in busy]),
@@ -233,6 +259,9 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=5, help="pairs whose median counts (default: 5)")
     options.add_argument("--seconds", type=float, default=6, help="for each half of a pair (default: 6)")
     options.add_argument("--produce-MB-per-s", type=float, default=20, help="offered load, 0: no limit (default: 20)")
+    options.add_argument(
+        "--warm", action="store_true", help="leave the backlog in the page cache, to tell disk from CPU"
+    )
     chosen = options.parse_args()
     size_bytes = int(chosen.gigabytes * GB)
     pairs, seconds = max(1, min(chosen.pairs, 25)), min(chosen.seconds, 60)
@@ -241,7 +270,9 @@ def main() -> None:
         with made.nodes[0].connect() as connection:
             create_topic(connection, TOPIC)
         filled = fill(made, size_bytes)
-        rows = measure_pairs(made, pairs=pairs, seconds=seconds, bytes_per_s=chosen.produce_MB_per_s * MB)
+        rows = measure_pairs(
+            made, pairs=pairs, seconds=seconds, bytes_per_s=chosen.produce_MB_per_s * MB, is_warm=chosen.warm
+        )
         title = f"A backlog of {chosen.gigabytes:g} GB (filled at {filled:.0f} MB/s), {pairs} pairs of {seconds:g} s"
         show(title, rows, as_json=chosen.json)
         show("Restart with that backlog", measure_restarts(made, size_bytes), as_json=chosen.json)

@@ -133,13 +133,11 @@ def wait_until_ready(node: Node, is_alive: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + START_S_MAX
     while time.monotonic() < deadline_s:
         try:
-            connection = node.connect()
-        except OSError:
-            connection = None
-        if connection is not None:
-            with connection:
+            with node.connect() as connection:
                 if connection.get("/readyz").status == 200:
                     return
+        except OSError:
+            pass  # nobody listens yet
         if not is_alive():
             sys.exit(f"bench: the node ended before it was ready; see {node.directory / 'kraft.log'}")
         time.sleep(0.002)
