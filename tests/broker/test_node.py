@@ -96,10 +96,10 @@ async def create(node: Node, name: str, partitions_count: int = 1) -> uuid.UUID:
     return answer.topic_id
 
 
-def leading(node: Node, topic_id: uuid.UUID) -> Replica:
-    replica = node.replica(topic_id, 0)
-    assert replica.is_leader
-    return replica
+async def leading(node: Node, topic_id: uuid.UUID) -> Replica:
+    """Taken into service, a broker is elected by the next entry of the log."""
+    await until(lambda: node.replica(topic_id, 0).is_leader)
+    return node.replica(topic_id, 0)
 
 
 async def send(replica: Replica, value: bytes) -> int:
@@ -120,10 +120,10 @@ def alone(tmp_path: Path) -> Cluster:
 async def test_acknowledged_records_and_topics_are_there_after_a_restart(alone: Cluster) -> None:
     async with alone.running() as node:
         topic_id = await create(await ready(node), "pay")
-        assert 0 == await send(leading(node, topic_id), b"a")
-        epoch = leading(node, topic_id).leader_epoch
+        assert 0 == await send(await leading(node, topic_id), b"a")
+        epoch = (await leading(node, topic_id)).leader_epoch
     async with alone.running() as node:
-        replica = leading(await ready(node), topic_id)
+        replica = await leading(await ready(node), topic_id)
         assert [b"a"] == await values(replica)
         assert replica.leader_epoch > epoch, "S10: a new life leads in a new epoch"
         assert 1 == await send(replica, b"b")
@@ -142,10 +142,10 @@ async def test_s10_a_broker_leads_nothing_before_this_life_is_registered(alone: 
 async def test_s17_a_topic_that_is_created_again_begins_empty(alone: Cluster) -> None:
     async with alone.running() as node:
         old = await create(await ready(node), "pay")
-        await send(leading(node, old), b"old")
+        await send(await leading(node, old), b"old")
         await node.admin(DeleteTopicRequest(name="pay"), timeout_s=10)
         new = await create(node, "pay")
-        assert [] == await values(leading(node, new))
+        assert [] == await values(await leading(node, new))
         with pytest.raises(RefusedError) as refused:
             node.replica(old, 0)
         assert ErrorCode.UNKNOWN_TOPIC_ID == refused.value.code
@@ -193,7 +193,7 @@ async def test_any_node_takes_an_admin_call_and_answers_when_it_has_applied_it(t
 async def test_topic_settings_reach_the_logs_that_are_open(alone: Cluster) -> None:
     async with alone.running() as node:
         topic_id = await create(await ready(node), "pay")
-        replica = leading(node, topic_id)
+        replica = await leading(node, topic_id)
         change = AlterConfigsRequest(name="pay", changes=(ConfigChange(name="max.message.bytes", value="200"),))
         assert isinstance(await node.admin(change, timeout_s=10), Done)
         with pytest.raises(RefusedError) as refused:
@@ -207,11 +207,11 @@ async def test_s3_a_partition_whose_directory_was_lost_is_not_served_as_empty(al
         await ready(node)
         kept, lost = await create(node, "kept"), await create(node, "lost")
         for topic_id in (kept, lost):
-            await send(leading(node, topic_id), b"a")
+            await send(await leading(node, topic_id), b"a")
     shutil.rmtree(next(alone.folder.glob("disk-*/lost-0.*")).parent)
     async with alone.running(1, two_disks) as node:
         await ready(node)
-        assert [b"a"] == await values(leading(node, kept))
+        assert [b"a"] == await values(await leading(node, kept))
         assert not node.replica(lost, 0).is_leader
         assert [("lost", 0)] == node.health().leaderless
 
