@@ -9,7 +9,7 @@ A private name that the pinned version lacks fails tests/kraft/test_pinned_priva
 
 # ruff: noqa: N802 - the overridden names are the library's
 
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 import pysyncobj.syncobj
 from pysyncobj import SyncObj, SyncObjConf
@@ -47,7 +47,8 @@ class Private(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
     def __get__(self, instance: object | None, owner: type) -> "T | Private[T]":
-        return self if instance is None else cast("T", instance.__dict__[self.name])
+        # No cast(): this is on the path of every message.
+        return self if instance is None else instance.__dict__[self.name]
 
     def __set__(self, instance: object, value: T) -> None:
         instance.__dict__[self.name] = value
