@@ -61,8 +61,8 @@ class ActiveController:
             await self._rest()
 
     def see(self, _: Image, delta: Delta) -> None:
-        """Changed brokers or partitions may ask for a decision at once."""
-        if delta.changed_brokers:
+        """Changed brokers, and partitions that lost their leader, may ask for a decision at once."""
+        if delta.changed_brokers or (delta.changed_partitions and not delta.created_topics):
             self._soon.set()
 
     async def handle(self, envelope: Envelope, timeout_s: float) -> AdminAnswer:

@@ -97,8 +97,7 @@ KEYS: Final[dict[str, Key]] = {
     "log.roll.hours": Key("", _POSITIVE, "segment.ms", _MILLISECONDS_A_HOUR),
     "log.roll.ms": Key("", _LONG, "segment.ms"),
     "log.index.interval.bytes": Key("", _COUNT, "index.interval.bytes"),
-    "log.cleanup.policy": Key("", choices("delete", "compact"), "cleanup.policy"),
-    "log.cleaner.delete.retention.ms": Key("", integer(0, LONG_MAX), "delete.retention.ms"),
+    "log.cleanup.policy": Key("", choices("delete"), "cleanup.policy"),
     "log.flush.interval.messages": Key("", _LONG, "flush.messages"),
     "log.flush.interval.ms": Key("", integer(0, LONG_MAX), "flush.ms"),
     "log.message.timestamp.type": Key("", choice("CreateTime", "LogAppendTime"), "message.timestamp.type"),
@@ -145,6 +144,7 @@ inter.broker.protocol.version internal.metadata.log.segment.bytes kafka.metrics.
 kafka.metrics.reporters leader.imbalance.check.interval.seconds leader.imbalance.per.broker.percentage
 listener.security.protocol.map log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
 log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.bytes.per.second
+log.cleaner.delete.retention.ms
 log.cleaner.max.compaction.lag.ms log.cleaner.min.cleanable.ratio log.cleaner.min.compaction.lag.ms
 log.cleaner.threads log.dir.failure.timeout.ms log.flush.scheduler.interval.ms
 log.flush.start.offset.checkpoint.interval.ms log.index.size.max.bytes log.initial.task.delay.ms

@@ -113,12 +113,10 @@ def _choice(name: str, default: str, broker_key: str, choices: str, documentatio
 
 # fmt: off
 _CONFIGS: Final = (
-    _choice("cleanup.policy", "delete", "log.cleanup.policy", "delete compact",
-            "delete: drop whole segments by age and size. compact: keep at least the last record of every key."),
+    _choice("cleanup.policy", "delete", "log.cleanup.policy", "delete",
+            "delete: drop whole segments by age and size. Compaction is not in this version."),
     _choice("compression.type", "producer", "compression.type", "producer uncompressed gzip snappy lz4 zstd",
             "The codec of batches that the broker builds itself, from HTTP; what a producer batched stays as it came."),
-    _number("delete.retention.ms", "86400000", "log.cleaner.delete.retention.ms", (0, MAX_INT64),
-            "How long a compacted topic keeps the mark of a deleted key."),
     _number("flush.messages", "1", "log.flush.interval.messages", (1, MAX_INT64),
             "Sync to disk after so many records. 1, unlike Kafka's never: what was acknowledged survives a power cut."),
     _number("flush.ms", _FOREVER, "log.flush.interval.ms", (0, MAX_INT64),
@@ -151,7 +149,7 @@ TOPIC_CONFIGS: Final[Mapping[str, TopicConfig]] = {config.name: config for confi
 """Every setting that this version acts upon, by name, in alphabetical order."""
 
 _KAFKA_ONLY: Final = """
-    compression.gzip.level compression.lz4.level compression.zstd.level file.delete.delay.ms
+    compression.gzip.level compression.lz4.level compression.zstd.level delete.retention.ms file.delete.delay.ms
     follower.replication.throttled.replicas leader.replication.throttled.replicas local.retention.bytes
     local.retention.ms max.compaction.lag.ms message.downconversion.enable message.format.version
     message.timestamp.after.max.ms message.timestamp.before.max.ms message.timestamp.difference.max.ms

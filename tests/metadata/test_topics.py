@@ -168,10 +168,10 @@ def test_validate_only_says_what_would_be_and_creates_nothing(world):
 def test_configs_are_checked_and_kept_as_canonical_text(world):
     configs = (
         ConfigChange(name="retention.ms", value=" 007 "),
-        ConfigChange(name="cleanup.policy", value="delete, compact"),
+        ConfigChange(name="cleanup.policy", value=" delete "),
     )
     world.ask(CreateTopicRequest(name="t", configs=configs))
-    assert {"retention.ms": "7", "cleanup.policy": "delete,compact"} == world.image.topic("t").configs
+    assert {"retention.ms": "7", "cleanup.policy": "delete"} == world.image.topic("t").configs
     bad = CreateTopicRequest(name="u", configs=(ConfigChange(name="retention.ms", value="a week"),))
     assert ErrorCode.INVALID_CONFIG == refusal(world, bad).code
 
