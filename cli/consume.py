@@ -9,7 +9,7 @@ import click
 
 from cli.consumer import TopicConsumer
 from cli.failure import ExitCode, Failure
-from cli.http_client import DEFAULT_TIMEOUT_S, HttpClient
+from cli.http_client import HttpClient
 from cli.invocation import Invocation, command, current
 from cli.offsets import END, START, Span, parse_span
 from cli.record_format import PLAIN, WIDE, ConsumedRecord, Formatter, json_document, template
@@ -17,6 +17,7 @@ from cli.record_format import PLAIN, WIDE, ConsumedRecord, Formatter, json_docum
 WAIT_MS: Final = 5_000
 WAIT_AMONG_TOPICS_MS: Final = 100
 UNREADABLE_PAUSE_S: Final = 0.2
+UNREADABLE_PATIENCE_S: Final = 10.0
 
 
 @command()
@@ -70,7 +71,7 @@ def consume(
     partitions = _partitions(partitions_text) if partitions_text is not None else None
     printer = Printer(invocation, template_text)
     client = HttpClient.of(invocation)
-    consumers = [TopicConsumer(client, topic, span, partitions) for topic in dict.fromkeys(topics)]
+    consumers = [TopicConsumer(client, topic, span, partitions, waits=not ends) for topic in dict.fromkeys(topics)]
     with printer:
         _print_all(invocation, consumers, printer, limit, ends=ends)
 
@@ -111,7 +112,7 @@ def _mind_unreadable(consumers: Sequence[TopicConsumer], silent_s: float, *, end
     """Partitions without a leader: wait a moment; who wants all that is there is told that it can't be had."""
     for consumer in consumers:
         for partition, reason in consumer.unreadable.items():
-            if ends and silent_s >= DEFAULT_TIMEOUT_S:
+            if ends and silent_s >= UNREADABLE_PATIENCE_S:
                 raise Failure(f"{consumer.topic} partition {partition}: {reason}", ExitCode.UNAVAILABLE)
     if any(consumer.unreadable for consumer in consumers):
         time.sleep(UNREADABLE_PAUSE_S)

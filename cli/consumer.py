@@ -4,7 +4,7 @@ Invariants: no offset below a partition's position is returned, none at or above
 what was returned (or what the cluster no longer has, which is told). Nothing here is stored: a consumer has no group.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from cli.failure import ExitCode, Failure
@@ -15,37 +15,45 @@ from cli.record_format import ConsumedRecord, from_answer
 POLL_RECORDS: Final = 20_000
 POLL_BYTES: Final = 2 << 20
 OUT_OF_RANGE: Final = 416
+Notice = Callable[[str], None]
 
 
 class TopicConsumer:
     """One topic's partitions, each with the next offset to read and, where the span has an end, where to stop."""
 
-    def __init__(self, client: HttpClient, topic: str, span: Span, partitions: Collection[int] | None) -> None:
+    def __init__(
+        self, client: HttpClient, topic: str, span: Span, partitions: Collection[int] | None, *, waits: bool
+    ) -> None:
+        """`waits`: an end that is not there yet is waited for; otherwise what is there now is all."""
         self.topic = topic
+        self.positions: dict[int, int] = {}
+        self.unreadable: dict[int, str] = {}  # partitions that can't be read at the moment, and why
         self._client = client
         self._path = f"{CLUSTER}/topics/{segment(topic)}/partitions"
-        count = client.get(f"{CLUSTER}/topics/{segment(topic)}")["partitions_count"]
-        wrong = [partition for partition in partitions or () if partition >= count]
-        if wrong:
-            raise Failure(f"topic {topic} has no partition {wrong[0]}: it has 0 to {count - 1}", ExitCode.NOT_FOUND)
-        chosen = sorted(set(partitions)) if partitions is not None else range(count)
-        self.positions: dict[int, int] = {}
+        self._span = span
+        self._waits = waits
+        self._floors: dict[int, int] = {}  # a start that lies ahead: what comes before it is not for us
         self._ends: dict[int, int] = {}
-        self.unreadable: dict[int, str] = {}  # partitions that can't be read at the moment, and why
-        for partition in chosen:
-            bounds = client.get(f"{self._path}/{partition}/offset")
-            self.positions[partition] = self._offset(span.start, partition, bounds)
-            if span.until is not None:
-                self._ends[partition] = self._offset(span.until, partition, bounds)
-        self._drop_finished()
+        listed = {entry["partition_id"]: entry for entry in client.get_list(self._path)}
+        wrong = [partition for partition in partitions or () if partition not in listed]
+        if wrong:
+            raise Failure(
+                f"topic {topic} has no partition {wrong[0]}: it has 0 to {len(listed) - 1}", ExitCode.NOT_FOUND
+            )
+        self._unplaced = set(listed if partitions is None else partitions)  # whose bounds nobody could tell yet
+        self._place(listed)
 
     @property
     def is_finished(self) -> bool:
         """Every partition was read to its end."""
-        return not self.positions
+        return not self.positions and not self._unplaced
 
-    def pull(self, *, wait_ms: int, max_records: int | None, notice: Callable[[str], None]) -> list[ConsumedRecord]:
+    def pull(self, *, wait_ms: int, max_records: int | None, notice: Notice) -> list[ConsumedRecord]:
         """The next records, at most `max_records`; waits at the server up to `wait_ms` where there are none."""
+        if self._unplaced:
+            self._place({entry["partition_id"]: entry for entry in self._client.get_list(self._path)}, notice)
+        if not self.positions:
+            return []
         wish = {
             "offsets": [{"partition_id": partition, "offset": offset} for partition, offset in self.positions.items()],
             "max_poll_records": min(POLL_RECORDS, max_records or POLL_RECORDS),
@@ -63,38 +71,61 @@ class TopicConsumer:
         for part in answer["partition_data_list"]:
             if "records" in part:
                 pulled += self._take(part)
-            elif self.unreadable.setdefault(part["partition_id"], part["message"]) is part["message"]:
-                notice(f"kraft: {self.topic} partition {part['partition_id']}: {part['message']}; trying again")
+            else:
+                self._mark_unreadable(part["partition_id"], part["message"], notice)
         self._drop_finished()
         return pulled
 
     def _take(self, part: dict[str, Any]) -> list[ConsumedRecord]:
         """A partition's records of an answer, without those past its end."""
         partition = part["partition_id"]
-        end = self._ends.get(partition)
+        floor, end = self._floors[partition], self._ends.get(partition)
         records = from_answer(self.topic, part["records"])
         self.unreadable.pop(partition, None)
         self.positions[partition] = max(self.positions[partition], part["next_offset"])
-        return records if end is None else [record for record in records if record.offset < end]
+        if records and (records[0].offset < floor or (end is not None and records[-1].offset >= end)):
+            records = [record for record in records if floor <= record.offset and (end is None or record.offset < end)]
+        return records
 
-    def _offset(self, point: Point, partition: int, bounds: dict[str, Any]) -> int:
-        """What a point is in one partition; never outside of what the partition holds."""
-        earliest, latest = int(bounds["earliest_offset"]), int(bounds["latest_offset"])
+    def _place(self, listed: Mapping[int, Mapping[str, Any]], notice: Notice | None = None) -> None:
+        """Find the first position of each partition whose leader told its bounds."""
+        for partition in sorted(self._unplaced):
+            entry = listed[partition]
+            earliest, latest = entry["log_start_offset"], entry["high_watermark"]
+            if earliest is None or latest is None:
+                if notice is not None:  # at the first look a leader may just be busy
+                    self._mark_unreadable(partition, "it has no leader that answers", notice)
+                continue
+            bounds = (int(earliest), int(latest))
+            self._floors[partition] = max(bounds[0], self._offset(self._span.start, partition, bounds))
+            self.positions[partition] = min(self._floors[partition], bounds[1])
+            if self._span.until is not None:
+                end = self._offset(self._span.until, partition, bounds)
+                self._ends[partition] = end if self._waits else min(end, bounds[1])
+            self._unplaced.discard(partition)
+            self.unreadable.pop(partition, None)
+        self._drop_finished()
+
+    def _mark_unreadable(self, partition: int, reason: str, notice: Notice) -> None:
+        if partition not in self.unreadable:
+            notice(f"kraft: {self.topic} partition {partition}: {reason}; trying again")
+        self.unreadable[partition] = reason
+
+    def _offset(self, point: Point, partition: int, bounds: tuple[int, int]) -> int:
+        """What a point is in one partition."""
+        earliest, latest = bounds
         if point.kind == "offset":
-            wanted = point.value
-        elif point.kind == "timestamp":
-            found = self._client.get(f"{self._path}/{partition}/offset?timestamp={point.value}").get("offset")
-            wanted = latest if found is None or found < 0 else int(found)
-        else:
-            wanted = (earliest if point.kind == "start" else latest) + point.value
-        return max(earliest, min(wanted, latest)) if point.kind != "offset" else max(earliest, wanted)
+            return point.value
+        if point.kind == "timestamp":
+            return int(self._client.get(f"{self._path}/{partition}/offset?timestamp={point.value}")["offset"])
+        return max(earliest, min(latest, (earliest if point.kind == "start" else latest) + point.value))
 
     def _drop_finished(self) -> None:
         for partition, end in self._ends.items():
             if self.positions.get(partition, end) >= end:
                 self.positions.pop(partition, None)
 
-    def _skip_deleted(self, notice: Callable[[str], None]) -> None:
+    def _skip_deleted(self, notice: Notice) -> None:
         """Retention (or a deletion) was faster than we: go on with the oldest that is left."""
         moved = False
         for partition, offset in list(self.positions.items()):

@@ -147,14 +147,20 @@ class HttpClient:
         """
         wanted = Request(method, path, body, headers or {}, repeatable)
         deadline = time.monotonic() + self._timeout_s
+        refusal: RequestFailure | None = None
         while True:
             try:
                 return self._attempt(wanted, deadline + wait_s)
             except RequestFailure as failure:
+                refusal = failure
                 pause_s = _pause(failure, repeatable=repeatable)
                 if pause_s is None or not retry or time.monotonic() + pause_s >= deadline:
                     raise
                 time.sleep(pause_s)
+            except Failure as failure:
+                if refusal is not None and not isinstance(failure, OutcomeUnknown):
+                    raise refusal from None  # it says more than "no answer in time"
+                raise
 
     def close(self) -> None:
         """Close the connection."""

@@ -7,7 +7,7 @@ only stamps them. Invariant (S15): a batch that may have reached a leader is nev
 import http.client
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,17 +71,25 @@ class Producer:
         self._client = client
         self._options = options
         self._path = f"{CLUSTER}/topics/{segment(options.topic)}"
-        count = client.get(self._path)["partitions_count"]
-        if options.partition is not None and options.partition >= count:
-            raise Failure(
-                f"topic {options.topic} has no partition {options.partition}: it has 0 to {count - 1}",
-                ExitCode.NOT_FOUND,
-            )
-        self._partitions = list(range(count)) if options.partition is None else [options.partition]
+        listed = client.get_list(f"{self._path}/partitions")
+        self._partitions_count = len(listed)
+        self._partitions = self._choose(listed)
         # a random place to begin, or many small runs would all fill partition 0
         self._turn = time.monotonic_ns() // 1000 % len(self._partitions)
-        self._partitions_count = count
         self._acknowledged: set[int] = set()  # line numbers of the run that is being written
+
+    def _choose(self, listed: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The partitions that take turns: the one that is wished for, or all that have a leader."""
+        wished = self._options.partition
+        if wished is None:
+            led = [entry["partition_id"] for entry in listed if entry["leader_id"] is not None]
+            return led or [entry["partition_id"] for entry in listed]
+        if wished >= len(listed):
+            last = len(listed) - 1
+            raise Failure(
+                f"topic {self._options.topic} has no partition {wished}: it has 0 to {last}", ExitCode.NOT_FOUND
+            )
+        return [wished]
 
     def write(self, run: Sequence[Line]) -> None:
         """Write one run; its batches are acknowledged when this returns."""

@@ -191,26 +191,33 @@ def _describe_lines(found: Mapping[str, Any], *, wide: bool) -> list[str]:
     }
     lines = ["\t".join(f"{label}: {value}" for label, value in headline.items())]
     for entry in found["partitions"]:
+        leader = "none" if entry["leader_id"] is None else entry["leader_id"]
         line = (
-            f"\tTopic: {name}\tPartition: {entry['partition_id']}\tLeader: {_leader(entry)}\t"
-            f"Replicas: {_ids(entry.get('replicas'))}\tIsr: {_ids(entry.get('in_sync_replicas'))}"
+            f"\tTopic: {name}\tPartition: {entry['partition_id']}\tLeader: {leader}\t"
+            f"Replicas: {_ids(entry['replica_ids'])}\tIsr: {_ids(entry['in_sync_replica_ids'])}"
         )
         if wide:
-            line += "".join(
-                f"\t{label}: {entry.get(key, '-')}"
-                for label, key in (("LeaderEpoch", "leader_epoch"), ("HighWatermark", "high_watermark"))
-            )
+            line += f"\tElr: {_ids(entry['eligible_leader_replica_ids'])}"
+            line += "".join(f"\t{label}: {_known(entry[key])}" for label, key in _WIDE_FACTS)
         lines.append(line)
     return lines
 
 
-def _leader(entry: Mapping[str, Any]) -> str:
-    leader = entry.get("leader_id")
-    return "none" if leader is None or leader < 0 else str(leader)
+_WIDE_FACTS: Final = (
+    ("LeaderEpoch", "leader_epoch"),
+    ("LogStartOffset", "log_start_offset"),
+    ("HighWatermark", "high_watermark"),
+    ("SizeBytes", "size_bytes"),
+)
 
 
-def _ids(ids: Sequence[int] | None) -> str:
-    return "-" if ids is None else ",".join(map(str, ids))
+def _ids(ids: Sequence[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+def _known(fact: int | None) -> str:
+    """What only an absent leader could tell stands as "-"."""
+    return "-" if fact is None else str(fact)
 
 
 # -- settings and partitions ----------------------------------------------------------------------------------------
