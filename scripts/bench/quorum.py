@@ -59,7 +59,10 @@ class CountingMachine:
 
 async def run_member(spec: dict[str, Any]) -> None:
     """Serve one order a line until the parent closes the pipe."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     voters = {int(node_id): ("127.0.0.1", port) for node_id, port in spec["ports"].items()}
     directories = {node_id: uuid.UUID(int=node_id) for node_id in voters}
     node_id = spec["node_id"]
