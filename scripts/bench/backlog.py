@@ -110,7 +110,8 @@ def read(port: int, begin_s: float, end_s: float, offset: int) -> Flow:
         wait_until(begin_s)
         while time.monotonic() < end_s:
             asked_s = time.monotonic()
-            answer = expect(connection.ask(fetch_batches(TOPIC, 0, offset, timeout_ms=1000)), 200)
+            left_ms = max(1, int((end_s - asked_s) * 1000))
+            answer = expect(connection.ask(fetch_batches(TOPIC, 0, offset, timeout_ms=min(left_ms, 1000))), 200)
             latencies.append(time.monotonic() - asked_s)
             moved += len(answer.body)
             offset = int(answer.header("Stream-Next-Offset") or offset)
