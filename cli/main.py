@@ -66,7 +66,16 @@ def run(arguments: list[str]) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _reader_is_gone()
+    except OSError as error:
+        click.echo(f"kraft: {_told(error)}", err=True)
+        return ExitCode.DENIED if isinstance(error, PermissionError) else ExitCode.FAILURE
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _told(error: OSError) -> str:
+    """The world's failure: which file, and what the system says of it."""
+    where = f"{error.filename}: " if error.filename else ""
+    return where + (error.strerror or str(error) or type(error).__name__)
 
 
 def _reader_is_gone() -> int:
