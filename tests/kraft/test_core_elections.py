@@ -1,7 +1,10 @@
 """Who may lead, who may vote, and who must not disturb."""
 
+from uuid import UUID
+
 import pytest
 
+from kraft.voter_directories import Newcomers, VoterDirectoryChanged, decode_changes, encode_changes, with_changes
 from tests.kraft.peer_messages import Peer
 from tests.kraft.simulated_cluster import simulated
 
@@ -76,6 +79,7 @@ def test_a_voter_without_a_link_to_the_leader_alone_does_not_churn():
         cluster.weather.blocked |= {(half, leader), (leader, half)}
         cluster.run(20.0)
         assert (leader, term) == (cluster.leader(), cluster.core(leader).term)
+        assert term == cluster.core(half).term
 
 
 def test_a_refused_vote_request_of_a_higher_term_deposes_nobody():
@@ -212,9 +216,9 @@ def test_a_wiped_voter_does_not_count_towards_a_commit():
         cluster.crash(other)
         cluster.start(wiped)
         refused = []
-        cluster.propose(leader, b"in doubt", refused)
+        cluster.propose(leader, b"in-doubt", refused)
         cluster.run(1.9)
-        assert b"in doubt" not in cluster.acknowledged
+        assert b"in-doubt" not in cluster.acknowledged
         assert cluster.core(leader).journal.last_index == cluster.core(wiped).journal.last_index, "it did catch up"
         cluster.start(other)
         cluster.commit(b"b")
@@ -239,6 +243,24 @@ def test_a_wiped_voter_is_seated_again_only_after_it_has_caught_up():
         )
         cluster.converge()
         cluster.check_acknowledged()
+
+
+def test_a_newcomer_is_proposed_once_and_only_with_all_that_the_log_held_at_its_return():
+    newcomers, directory = Newcomers(), UUID(int=9)
+    newcomers.seen(3, directory, last_index=100)
+    newcomers.seen(3, directory, last_index=200)
+    assert newcomers.due(3, match_index=99, committed=UUID(int=1)) is None
+    change = newcomers.due(3, match_index=100, committed=UUID(int=1))
+    assert VoterDirectoryChanged(3, UUID(int=1), directory) == change
+    assert newcomers.due(3, match_index=101, committed=UUID(int=1)) is None
+    newcomers.seen(3, UUID(int=10), last_index=300)
+    assert newcomers.due(3, match_index=200, committed=UUID(int=1)) is None, "wiped again: it begins again"
+
+
+def test_a_change_of_a_directory_that_is_no_longer_the_committed_one_changes_nothing():
+    directories = {1: UUID(int=1), 2: UUID(int=2)}
+    changes = [VoterDirectoryChanged(1, UUID(int=7), UUID(int=8)), VoterDirectoryChanged(2, UUID(int=2), UUID(int=3))]
+    assert {1: UUID(int=1), 2: UUID(int=3)} == with_changes(directories, decode_changes(encode_changes(changes)))
 
 
 def test_a_reseated_voter_stays_seated_when_the_whole_cluster_restarts():

@@ -37,13 +37,13 @@ def test_a_leader_answers_the_proposals_of_its_own_life_only():
         old = cluster.leader()
         refused = []
         cluster.isolate(old)
-        cluster.propose(old, b"in doubt", refused)
+        cluster.propose(old, b"in-doubt", refused)
         cluster.crash(old)
         cluster.weather.blocked.clear()
         cluster.start(old)
         cluster.commit(b"another")
         cluster.converge()
-        assert b"in doubt" not in cluster.acknowledged
+        assert b"in-doubt" not in cluster.acknowledged
         cluster.check_acknowledged()
 
 
@@ -53,7 +53,7 @@ def test_a_leader_that_loses_its_majority_answers_outcome_unknown():
         refused = []
         cluster.isolate(old)
         for number in range(5):
-            cluster.propose(old, b"in doubt %d" % number, refused)
+            cluster.propose(old, b"in-doubt-%d" % number, refused)
         cluster.run_until(lambda: len(refused) == 5, within_s=5.0)
         assert {OutcomeUnknown} == {type(error) for error in refused}
         cluster.weather.blocked.clear()
