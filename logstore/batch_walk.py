@@ -45,17 +45,23 @@ class BatchHead(NamedTuple):
     max_timestamp_ms: int
 
 
-def walk_heads(read_at: ReadAt, position: int, end: int, *, window_bytes: int = WINDOW_BYTES) -> Iterator[BatchHead]:
-    """The batches from `position` to `end` by their headers; BrokenBatchError where bounds make no sense."""
+def walk_heads(
+    read_at: ReadAt, position: int, end: int, expected_offset: int, *, end_offset: int, may_have_holes: bool
+) -> Iterator[BatchHead]:
+    """The batches from `position` to `end` by their headers; BrokenBatchError where bounds or offsets make no sense."""
     window = b""
     window_start = position
     while position < end:
         at = position - window_start
         if at + HEADER_BYTES > len(window):
-            window = read_at(min(window_bytes, end - position), position)
+            window = read_at(min(WINDOW_BYTES, end - position), position)
             window_start, at = position, 0
         head = head_at(window, at, position, end)
+        check_offset(position, head.base_offset, expected_offset, may_have_holes=may_have_holes)
+        if head.next_offset > end_offset:
+            raise BrokenBatchError(position, f"offsets up to {head.next_offset - 1} where all end below {end_offset}")
         yield head
+        expected_offset = head.next_offset
         position += head.size_bytes
 
 
@@ -71,8 +77,19 @@ def head_at(window: bytes, at: int, position: int, end: int) -> BatchHead:
     return BatchHead(position, LENGTH_END + length, base_offset, base_offset + last_delta + 1, epoch, max_timestamp_ms)
 
 
-def scan_batches(read_at: ReadAt, position: int, end: int, expected_offset: int) -> Iterator[tuple[int, RecordBatch]]:
-    """(position, batch) from `position` to `end`, read sequentially, every CRC checked, offsets never falling."""
+def check_offset(position: int, base_offset: int, expected_offset: int, *, may_have_holes: bool) -> None:
+    """The base offset is not covered by the CRC: only its neighbours tell whether it is right."""
+    if base_offset < expected_offset or (base_offset != expected_offset and not may_have_holes):
+        raise BrokenBatchError(position, f"offset {base_offset} where {expected_offset} is due")
+
+
+def scan_batches(
+    read_at: ReadAt, position: int, end: int, expected_offset: int, *, may_have_holes: bool
+) -> Iterator[tuple[int, RecordBatch]]:
+    """(position, batch) from `position` to `end`, read sequentially, every CRC and offset checked.
+
+    `may_have_holes`: compaction removes records, so offsets need only rise; else each batch begins where one ended.
+    """
     window = b""
     window_start = position
     while position < end:
@@ -87,8 +104,7 @@ def scan_batches(read_at: ReadAt, position: int, end: int, expected_offset: int)
             raise BrokenBatchError(position, "no whole batch lies here")
         if not batch.crc_is_valid():
             raise BrokenBatchError(position, "the CRC does not match the bytes")
-        if batch.base_offset < expected_offset or batch.last_offset_delta < 0:
-            raise BrokenBatchError(position, f"offset {batch.base_offset} where {expected_offset} or more is due")
+        check_offset(position, batch.base_offset, expected_offset, may_have_holes=may_have_holes)
         yield position, batch
         expected_offset = batch.next_offset
         position += batch.size_bytes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
+from logstore.disk import storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import HEADER_BYTES
@@ -51,13 +52,29 @@ def next_intact(read_at: ReadAt, position: int, end: int, expected_offset: int) 
 
 
 def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -> None:
-    """A reader met bytes that are no batch: remember the gap, take no more appends."""
-    offset = _end_of_batches_before(segment, broken.position)
-    found = next_intact(segment.read_at, broken.position, segment.size_bytes, offset)
-    end_position, next_offset = found or (segment.size_bytes, segment.next_offset)
-    add_gaps([segment], [Gap(segment.base_offset, broken.position, end_position, offset, max(next_offset, offset))])
+    """A reader met bytes that make no sense: find the broken batch, remember the gap, take no more appends.
+
+    The segment is read up to there with every CRC, since the batch that a header walk stumbles over is often the one
+    after the broken one. KAFKA_STORAGE_ERROR where nothing is broken after all (the disk reads differently each time).
+    """
     log.positions = None
-    mark_damaged(log, offset)
+    position, offset = 0, segment.base_offset
+    for gap in segment.gaps:
+        if gap.end_position <= broken.position:
+            position, offset = gap.end_position, gap.next_offset
+    end = min([segment.size_bytes, *(gap.position for gap in segment.gaps if gap.position > position)])
+    try:
+        for at, batch in segment.batches(position, end, offset):
+            position, offset = at + batch.size_bytes, batch.next_offset
+            if position > broken.position + log.config.max_message_bytes:
+                break
+    except BrokenBatchError:
+        found = next_intact(segment.read_at, position, end, offset)
+        end_position, next_offset = found or (end, segment.next_offset)
+        add_gaps([segment], [Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))])
+        mark_damaged(log, offset)
+        return
+    raise storage_refusal(f"{segment.file.path} reads differently each time ({broken}): check the disk")
 
 
 def mark_damaged(log: PartitionLog, offset: int) -> None:
@@ -71,18 +88,6 @@ def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:
         segment = by_base.get(gap.segment_base_offset)
         if segment is not None and gap not in segment.gaps:
             segment.gaps = tuple(sorted((*segment.gaps, gap)))
-
-
-def _end_of_batches_before(segment: Segment, position: int) -> int:
-    offset = segment.base_offset
-    try:
-        for head in segment.heads(0):
-            if head.position >= position:
-                break
-            offset = head.next_offset
-    except BrokenBatchError:
-        pass
-    return offset
 
 
 def refuse_damaged(name: str, gap: Gap) -> RefusedError:

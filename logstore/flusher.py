@@ -164,10 +164,9 @@ class Flusher:
             self._on_failure(error)
 
     def drain(self) -> None:
-        """Block until no sync runs elsewhere; their results are taken in here, what waits is dropped."""
-        self._waiting.clear()
-        self._again.clear()
-        for job in list(self._jobs):
+        """Block until all that was requested is synced; the results are taken in here."""
+        while self._jobs:
+            job = self._jobs[0]
             job.wait()
             self._job_ended(job)
 

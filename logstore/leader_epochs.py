@@ -53,6 +53,14 @@ class LeaderEpochs:
         self._entries.append(EpochStart(epoch, start_offset))
         self.is_dirty = True
 
+    def learn(self, epoch: int, start_offset: int) -> None:
+        """A batch found on disk was written in `epoch`. The CRC does not cover that field: where epochs seem to fall,
+        the higher one was wrong.
+        """
+        while self._entries and self._entries[-1].epoch > epoch:
+            self._entries.pop()
+        self.assign(epoch, start_offset)
+
     def epoch_for(self, offset: int) -> int | None:
         """The epoch in which `offset` was or would be written."""
         index = bisect_right(self._entries, offset, key=lambda entry: entry.start_offset)

@@ -52,6 +52,11 @@ class LogConfig:
         return self.flush_messages <= 1
 
     @property
+    def compacts(self) -> bool:
+        """Whether offsets may be missing between batches."""
+        return "compact" in self.cleanup_policy
+
+    @property
     def deletes_old_segments(self) -> bool:
         return "delete" in self.cleanup_policy
 

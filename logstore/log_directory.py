@@ -38,7 +38,7 @@ from logstore.partition_log import PartitionLog
 from logstore.recovery import Recovery
 from logstore.retention import expire_segments
 from logstore.segments import Segments
-from logstore.storage import Storage, replace_file
+from logstore.storage import Storage, parent_directory, replace_file
 from wire.identifiers import uuid_to_text
 
 LOCK_FILE: Final = ".lock"
@@ -60,7 +60,7 @@ class LogDirectory:
         open_files_max: int = 512,
     ) -> None:
         """`open_files_max`: descriptors kept open for all logs together; half of a usual limit of 1,024."""
-        self.path = path
+        self.path = path = path.rstrip("/") or "/"
         self.defaults = defaults if defaults is not None else LogConfig()
         self.logs: dict[PartitionKey, PartitionLog] = {}
         self.was_clean_shutdown = False
@@ -109,6 +109,7 @@ class LogDirectory:
         """
         if self._storage.status(self.path) is None:
             self._storage.make_directory(self.path)
+            self._storage.fsync_directory(parent_directory(self.path))
         try:
             self._lock_handle = self._storage.lock(f"{self.path}/{LOCK_FILE}")
         except BlockingIOError as error:

@@ -9,7 +9,8 @@ Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (CORRUP
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from crc32c import crc32c
 
@@ -20,6 +21,8 @@ from logstore.log_answers import LogSlice, OffsetOutOfRangeError, TimestampOffse
 from wire.record_batch import ATTRIBUTES_AT, HEADER_BYTES, RecordBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from logstore.partition_log import PartitionLog
     from logstore.segment import Segment
 
@@ -45,18 +48,25 @@ def read_slice(log: PartitionLog, request: ReadRequest) -> LogSlice:
     if not log.log_start_offset <= offset <= log.log_end_offset:
         raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=upper_offset)
     for segment in log.segments.from_offset(offset) if offset < upper_offset else ():
-        while True:
-            try:
-                found = _read_segment(log, segment, request)
-                break
-            except BrokenBatchError as broken:
-                note_damage(log, segment, broken)
-            except OSError as error:
-                mark_damaged(log, offset)
-                raise storage_refusal(f"the disk cannot read offset {offset} of {log.name}: {error}") from error
+        found = _in_spite_of_damage(log, segment, partial(_read_segment, log, segment, request))
         if found is not None:
             return found
     return LogSlice(b"", offset, offset)
+
+
+Answer = TypeVar("Answer")
+
+
+def _in_spite_of_damage(log: PartitionLog, segment: Segment, read: Callable[[], Answer]) -> Answer:
+    """Read again around each damage that is met; a disk that cannot be read is damage too."""
+    while True:
+        try:
+            return read()
+        except BrokenBatchError as broken:
+            note_damage(log, segment, broken)
+        except OSError as error:
+            mark_damaged(log, segment.base_offset)
+            raise storage_refusal(f"the disk cannot read {segment.file.path}: {error}") from error
 
 
 def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> LogSlice | None:
@@ -70,14 +80,14 @@ def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> 
         if gap.position >= position:
             end = min(end, gap.position)
     data = segment.read_at(min(max(max_bytes, HEADER_BYTES), end - position), position)
-    size_bytes, next_offset = _measure(data, position, end, request)
+    size_bytes, next_offset = _measure(data, position, end, request, segment=segment)
     if size_bytes == 0 and request.at_least_one:
         first_bytes = _announced_bytes(data)
         if first_bytes > len(data):
             data = segment.read_at(first_bytes, position)
             if len(data) < first_bytes:
                 raise BrokenBatchError(position, f"{len(data)} bytes of a batch of {first_bytes} can be read")
-            size_bytes, next_offset = _measure(data, position, end, request)
+            size_bytes, next_offset = _measure(data, position, end, request, segment=segment)
     if size_bytes == 0 or (size_bytes > max_bytes and not request.at_least_one):
         return LogSlice(b"", offset, offset)
     _remember(log, next_offset, segment, position + size_bytes)
@@ -106,10 +116,10 @@ def _remember(log: PartitionLog, next_offset: int, segment: Segment, position: i
     log.positions[next_offset] = (segment.base_offset, position)
 
 
-def _measure(data: bytes, position: int, end: int, request: ReadRequest) -> tuple[int, int]:
+def _measure(data: bytes, position: int, end: int, request: ReadRequest, *, segment: Segment) -> tuple[int, int]:
     """(bytes, next offset) of the whole batches in `data` that end below the upper offset; asserts their bounds."""
     offset, upper_offset = request.offset, request.upper_offset
-    check_crc = request.check_crc
+    check_crc, holes, end_offset = request.check_crc, segment.may_have_holes, segment.next_offset
     at = 0
     expected = 0
     data_bytes = len(data)
@@ -120,7 +130,11 @@ def _measure(data: bytes, position: int, end: int, request: ReadRequest) -> tupl
         next_offset = base_offset + last_delta + 1
         if magic != 2 or length < BATCH_LENGTH_MIN or last_delta < 0 or position + at + size_bytes > end:
             raise BrokenBatchError(position + at, f"no batch: magic {magic}, length {length}")
-        if base_offset < expected or (at == 0 and next_offset <= offset):
+        if (
+            next_offset > end_offset
+            or (at and base_offset != expected and not (holes and base_offset > expected))
+            or next_offset <= offset
+        ):
             raise BrokenBatchError(position + at, f"offset {base_offset} is not due here")
         if at + size_bytes > data_bytes or next_offset > upper_offset:
             break
@@ -141,19 +155,14 @@ def find_timestamp(log: PartitionLog, timestamp_ms: int, upper_offset: int) -> T
     for segment in log.segments:
         if segment.next_offset <= log.log_start_offset or segment.max_timestamp_ms < timestamp_ms:
             continue
-        while True:
-            try:
-                found = _find_in_segment(log, segment, timestamp_ms)
-                break
-            except BrokenBatchError as broken:
-                note_damage(log, segment, broken)
+        found = _in_spite_of_damage(log, segment, partial(_find_in_segment, log, segment, timestamp_ms))
         if found is not None:
             return found if found.offset < upper_offset else None
     return None
 
 
 def _find_in_segment(log: PartitionLog, segment: Segment, timestamp_ms: int) -> TimestampOffset | None:
-    for head in segment.heads(segment.position_for_timestamp(timestamp_ms)):
+    for head in segment.heads(*segment.start_for_timestamp(timestamp_ms)):
         if head.max_timestamp_ms >= timestamp_ms and head.next_offset > log.log_start_offset:
             found = _find_in_batch(segment, head, timestamp_ms, log.log_start_offset)
             if found is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from logstore.batch_walk import BrokenBatchError, find_intact_batch, scan_batches
+from logstore.batch_walk import OFFSET_SPAN, BrokenBatchError, find_intact_batch
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import FILE_NAME as DAMAGE_FILE
 from logstore.damage import Gap, add_gaps, load_gaps, next_intact, save_gaps
@@ -69,14 +69,15 @@ class Recovery:
     def _open_segments(self, names: Iterable[str]) -> list[Segment]:
         bases = sorted(int(name[:STEM_LENGTH]) for name in names if is_segment_name(name))
         segments = []
-        for base_offset, next_offset in zip(bases, [*bases[1:], *bases[-1:]], strict=True):
+        unknown = bases[-1] + OFFSET_SPAN if bases else 0
+        for base_offset, next_offset in zip(bases, [*bases[1:], unknown][: len(bases)], strict=True):
             segment = Segment(
                 self._disk,
                 self._folder,
                 base_offset,
                 size_bytes=0,
                 next_offset=next_offset,
-                index_interval_bytes=self._config.index_interval_bytes,
+                config=self._config,
             )
             status = self._disk.storage.status(segment.file.path)
             segment.size_bytes = status.size_bytes if status else 0
@@ -108,7 +109,11 @@ class Recovery:
             segment = self.segments[index]
             if index > first:
                 position = 0
-                if segment.base_offset > offset and self._ends_too_early(index - 1, offset, segment.base_offset):
+                if (
+                    segment.base_offset > offset
+                    and not self._config.compacts
+                    and self._ends_too_early(index - 1, offset, segment.base_offset)
+                ):
                     break
                 offset = max(offset, segment.base_offset)
             offset = self._scan_segment(index, position, offset)
@@ -139,7 +144,7 @@ class Recovery:
             end = gap.position if gap is not None else segment.size_bytes
             while position < end:
                 try:
-                    for at, batch in scan_batches(segment.read_at, position, end, offset):
+                    for at, batch in segment.batches(position, end, offset):
                         self._note(segment, at, batch)
                         position, offset = at + batch.size_bytes, batch.next_offset
                 except BrokenBatchError:
@@ -158,9 +163,7 @@ class Recovery:
     def _note(self, segment: Segment, position: int, batch: RecordBatch) -> None:
         segment.note_batch(position, batch.base_offset, batch.max_timestamp)
         assert self.leader_epochs is not None
-        latest = self.leader_epochs.latest
-        if latest is None or batch.partition_leader_epoch > latest:
-            self.leader_epochs.assign(batch.partition_leader_epoch, batch.base_offset)
+        self.leader_epochs.learn(batch.partition_leader_epoch, batch.base_offset)
 
     def _next_base(self, index: int, offset: int) -> int:
         return self.segments[index + 1].base_offset if index + 1 < len(self.segments) else offset
@@ -185,8 +188,6 @@ class Recovery:
 
     def _ends_too_early(self, index: int, offset: int, next_base: int) -> bool:
         """A segment ends before the next one begins. True where a crash lost the end of both: the log ends here."""
-        if "compact" in self._config.cleanup_policy:
-            return False
         segment = self.segments[index]
         if self._is_torn_tail(index, offset):
             self._cut_tail(index, segment.size_bytes, offset)
@@ -218,11 +219,10 @@ def _epochs_from_headers(segments: Sequence[Segment] | Segments, end_offset: int
     epochs = LeaderEpochs()
     for segment in segments:
         try:
-            for head in segment.heads(0):
+            for head in segment.heads(0, segment.base_offset):
                 if head.base_offset >= end_offset:
                     return epochs
-                if epochs.latest is None or head.leader_epoch > epochs.latest:
-                    epochs.assign(head.leader_epoch, head.base_offset)
+                epochs.learn(head.leader_epoch, head.base_offset)
         except BrokenBatchError:
             continue
     return epochs

@@ -8,9 +8,10 @@ makes the indexes be built again. Invariants: batches lie back to back from 0 to
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from logstore.batch_walk import BrokenBatchError, walk_heads
+from logstore.batch_walk import BrokenBatchError, scan_batches, walk_heads
 from logstore.disk import OUT_OF_SPACE, storage_refusal
 from logstore.offset_index import OffsetIndex
 from logstore.open_files import OpenFile
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from logstore.batch_walk import BatchHead
     from logstore.damage import Gap
     from logstore.disk import Disk
+    from logstore.log_config import LogConfig
     from logstore.storage import Bytes
+    from wire.record_batch import RecordBatch
 
 LOG_SUFFIX: Final = ".log"
 NO_TIMESTAMP: Final = -1
@@ -52,6 +55,7 @@ class Segment:
         "file",
         "gaps",
         "index_interval_bytes",
+        "may_have_holes",
         "next_offset",
         "offset_index",
         "size_bytes",
@@ -59,14 +63,15 @@ class Segment:
     )
 
     def __init__(
-        self, disk: Disk, folder: str, base_offset: int, *, size_bytes: int, next_offset: int, index_interval_bytes: int
+        self, disk: Disk, folder: str, base_offset: int, *, size_bytes: int, next_offset: int, config: LogConfig
     ) -> None:
         stem = f"{folder}/{base_offset:020d}"
         self.disk = disk
         self.base_offset = base_offset
         self.next_offset = next_offset
         self.size_bytes = size_bytes
-        self.index_interval_bytes = index_interval_bytes
+        self.index_interval_bytes = config.index_interval_bytes
+        self.may_have_holes = config.compacts
         self.file = OpenFile(stem + LOG_SUFFIX)
         self.offset_index = OffsetIndex(disk.storage, stem)
         self.time_index = TimeIndex(disk.storage, stem)
@@ -157,7 +162,7 @@ class Segment:
     def first_timestamp_ms(self) -> int:
         """The first batch's max timestamp, from which the segment's age is counted; NO_TIMESTAMP when empty."""
         if self._first_timestamp_ms == UNKNOWN:
-            head = next(self.heads(0), None)
+            head = next(self.heads(0, self.base_offset), None)
             if head is None:
                 return NO_TIMESTAMP
             self._first_timestamp_ms = head.max_timestamp_ms
@@ -195,9 +200,7 @@ class Segment:
 
     def _learn_from(self, position: int, entry: tuple[int, int] | None) -> bool:
         """Note the batches behind the last entry; False where that entry, or one after it, is not what it should be."""
-        for head in self.heads(position):
-            if entry and head.position == position and head.base_offset != self.base_offset + entry[0]:
-                return False
+        for head in self.heads(position, self.base_offset + (entry[0] if entry else 0)):
             if head.position - position > self.index_interval_bytes:
                 return False
             self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
@@ -207,7 +210,7 @@ class Segment:
         """Write both indexes anew from the log's headers, up to the first damage that no gap names yet."""
         self.reset_indexes()
         try:
-            for head in self.heads(0):
+            for head in self.heads(0, self.base_offset):
                 self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
         except BrokenBatchError:
             return
@@ -246,25 +249,34 @@ class Segment:
     def read_at(self, size_bytes: int, position: int) -> bytes:
         return self.disk.storage.pread(self.disk.open_files.handle(self.file), size_bytes, position)
 
-    def heads(self, position: int) -> Iterator[BatchHead]:
-        """Batch headers from the batch at `position` to the end, over the gaps; BrokenBatchError at new damage."""
+    def heads(self, position: int, offset: int) -> Iterator[BatchHead]:
+        """Batch headers from the batch at `position`, which begins with `offset`, to the end, over the gaps.
+
+        BrokenBatchError at new damage.
+        """
+        walk = partial(walk_heads, self.read_at, end_offset=self.next_offset, may_have_holes=self.may_have_holes)
         for gap in self.gaps:
             if position <= gap.position:
-                yield from walk_heads(self.read_at, position, gap.position)
-            position = max(position, gap.end_position)
-        yield from walk_heads(self.read_at, position, self.size_bytes)
+                yield from walk(position, gap.position, offset)
+            if position < gap.end_position:
+                position, offset = gap.end_position, gap.next_offset
+        yield from walk(position, self.size_bytes, offset)
 
-    def position_for_timestamp(self, timestamp_ms: int) -> int:
-        """A batch boundary before which no batch reaches `timestamp_ms`."""
+    def start_for_timestamp(self, timestamp_ms: int) -> tuple[int, int]:
+        """(position, offset) of a batch before which none reaches `timestamp_ms`."""
         for _ in range(2):
             entry = self.time_index.floor(timestamp_ms)
             if entry is None:
-                return 0
+                break
             head = self.locate(self.base_offset + entry[1])
             if head is not None and head.max_timestamp_ms == entry[0]:
-                return head.position
+                return head.position, head.base_offset
             self.rebuild_indexes()
-        return 0
+        return 0, self.base_offset
+
+    def batches(self, position: int, end: int, offset: int) -> Iterator[tuple[int, RecordBatch]]:
+        """(position, batch) with every CRC checked, from the batch at `position`, which begins with `offset`."""
+        return scan_batches(self.read_at, position, end, offset, may_have_holes=self.may_have_holes)
 
     def locate(self, offset: int) -> BatchHead | None:
         """The batch that holds `offset`, or the first after it; None where the segment ends before."""
@@ -281,9 +293,7 @@ class Segment:
         if position >= self.size_bytes > 0:
             raise _IndexError
         try:
-            for head in self.heads(position):
-                if position == head.position > 0 and entry and head.base_offset != self.base_offset + entry[0]:
-                    raise _IndexError
+            for head in self.heads(position, self.base_offset + (entry[0] if entry else 0)):
                 if head.next_offset > offset:
                     return head
                 if entry and head.position - position > INDEX_SLACK * self.index_interval_bytes:

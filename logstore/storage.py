@@ -161,4 +161,9 @@ def replace_file(storage: Storage, path: str, data: Bytes) -> None:
     finally:
         storage.close(handle)
     storage.rename(temporary, path)
-    storage.fsync_directory(path.rpartition("/")[0] or ".")
+    storage.fsync_directory(parent_directory(path))
+
+
+def parent_directory(path: str) -> str:
+    folder, slash, _ = path.rpartition("/")
+    return folder or slash or "."

@@ -25,6 +25,9 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
         return
     segment = next(iter(log.segments.from_offset(offset)))
     head = segment.locate(offset)
+    if head is not None and head.base_offset < log.log_start_offset:
+        truncate_fully_and_start_at(log, log.log_start_offset)
+        return
     position, end_offset = (segment.size_bytes, segment.next_offset) if head is None else (head.position, offset)
     if head is not None and head.base_offset < offset:
         end_offset = head.base_offset
