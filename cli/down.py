@@ -24,7 +24,13 @@ def down(data_directory: str) -> None:
     began_s = time.monotonic()
     cluster = require_cluster(Path(data_directory))
     with exclusive(cluster.directory):
-        stopped, killed = node_process.stop(cluster.nodes, timeout_s=invocation.timeout_s or TIMEOUT_S)
+        timeout_s = invocation.timeout_s or TIMEOUT_S
+        stopped, killed = list[LocalNode](), list[LocalNode]()
+        for is_voter in (False, True):  # who follows the quorum says goodbye to it while it is there
+            nodes = [node for node in cluster.nodes if node.is_voter is is_voter]
+            gone, forced = node_process.stop(nodes, timeout_s=timeout_s)
+            stopped += gone
+            killed += forced
     seconds = time.monotonic() - began_s
     if killed:
         invocation.notice(

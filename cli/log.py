@@ -99,7 +99,8 @@ _VERIFY_COLUMNS: Final = (
 def verify(*, topics: tuple[str, ...], data_directory: str, log_directories: tuple[str, ...]) -> None:
     """Read every byte on disk and check it: CRCs, offsets, epochs, indexes.
 
-    Ends with exit code 1 where there is damage. A batch that is being written meanwhile, or was at a crash, is a torn tail: a note, no damage.
+    Ends with exit code 1 where there is damage. A batch that is being written meanwhile, or was at a crash, is a torn
+    tail: a note, no damage.
     """
     invocation = current()
     storage = PosixStorage()

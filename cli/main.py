@@ -53,23 +53,34 @@ def run(arguments: list[str]) -> int:
     try:
         code = root.main(arguments, prog_name="kraft", standalone_mode=False)
         sys.stdout.flush()
-    except Failure as failure:
-        click.echo(f"kraft: {failure.message}", err=True)
-        return failure.exit_code
-    except click.UsageError as error:
-        error.show()
-        return ExitCode.USAGE
-    except click.ClickException as error:
-        click.echo(f"kraft: {error.format_message()}", err=True)
-        return ExitCode.FAILURE
-    except (KeyboardInterrupt, click.Abort):
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return _reader_is_gone()
-    except OSError as error:
-        click.echo(f"kraft: {_told(error)}", err=True)
-        return ExitCode.DENIED if isinstance(error, PermissionError) else ExitCode.FAILURE
+    except (Failure, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+        return _end(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _end(error: BaseException) -> ExitCode:
+    """Say what is to be said, and with which code the process ends."""
+    code, message = ExitCode.FAILURE, ""
+    match error:
+        case Failure():
+            code, message = error.exit_code, error.message
+        case click.UsageError():
+            error.show()
+            code = ExitCode.USAGE
+        case click.ClickException():
+            message = error.format_message()
+        case BrokenPipeError():
+            _forget_stdout()
+            code = ExitCode.OK
+        case PermissionError():
+            code, message = ExitCode.DENIED, _told(error)
+        case OSError():
+            message = _told(error)
+        case _:
+            code = ExitCode.INTERRUPTED
+    if message:
+        click.echo(f"kraft: {message}", err=True)
+    return code
 
 
 def _told(error: OSError) -> str:
@@ -78,7 +89,6 @@ def _told(error: OSError) -> str:
     return where + (error.strerror or str(error) or type(error).__name__)
 
 
-def _reader_is_gone() -> int:
+def _forget_stdout() -> None:
     """`kraft consume ... | head` has what it wanted: leave without a word, also from the interpreter's last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.OK
