@@ -77,9 +77,9 @@ def _timed_out(deadline_s: float) -> ApiError:
     return ApiError(408, REQUEST_TIMEOUT, message, headers={"Connection": "close"})
 
 
-async def read_body(request: web.Request, settings: HttpSettings) -> bytes:
-    """The whole body, inflated."""
-    limit_bytes = settings.body_bytes_max
+async def read_body(request: web.Request, settings: HttpSettings, *, extra_bytes: int = 0) -> bytes:
+    """The whole body, inflated; `extra_bytes` beyond the usual cap are allowed."""
+    limit_bytes = settings.body_bytes_max + extra_bytes
     announced = request.content_length
     if announced is not None and announced > limit_bytes:
         raise too_large("the body", limit_bytes=limit_bytes, fix="send smaller batches, or a chunked stream of records")

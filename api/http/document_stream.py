@@ -43,8 +43,10 @@ class DocumentStream:
         start = 0
         try:
             while (end := self._document_end(start)) is not None:
+                self._check_size(end - start)
                 documents.append(bytes(memoryview(self._buffer)[start:end]).strip(b" \t\r\n\x1e"))
                 start = end
+            self._check_size(len(self._buffer) - start)
         except ApiError as error:  # what was whole before it is not lost; the next call tells
             self._failure = error
             if not documents:
@@ -52,9 +54,15 @@ class DocumentStream:
         if start:
             del self._buffer[:start]
             self._scanned -= start
-        if len(self._buffer) > self._document_bytes_max:
-            raise too_large("a record of the stream", limit_bytes=self._document_bytes_max, fix="send a smaller one")
         return documents
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._document_bytes_max:
+            raise too_large("a record of the stream", limit_bytes=self._document_bytes_max, fix="send a smaller one")
+
+    def fail(self, error: ApiError) -> None:
+        """Let the next call raise `error`."""
+        self._failure = error
 
     def finish(self) -> None:
         """The stream ended: 400 where it ended inside a document."""

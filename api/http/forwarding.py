@@ -8,6 +8,7 @@ left, try again); any later one is `unknown`, unless the leader itself said othe
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
@@ -114,7 +115,7 @@ class Forwarder:
                 f"{self._settings.scheme}://{where}/v3/clusters/{self._cluster_id}{call.path}",
                 params=call.query,
                 headers={FORWARDED: str(self._broker_id), **call.headers},
-                data=call.body,
+                data=None if call.body is None else io.BytesIO(call.body),  # sent in pieces, in turn with others
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=call.timeout_s + GRACE_S, sock_connect=CONNECT_TIMEOUT_S),
             ) as response:

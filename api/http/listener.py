@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, web
 
 from api.http.context import CONTEXT
 from api.http.errors import BAD_REQUEST, THROTTLED, ApiError
@@ -90,6 +90,8 @@ class GuardedConnection(web.RequestHandler):
             self._head_arrived()
             if self._messages:
                 self._payload = self._messages[-1][1]
+                if self._payload is EMPTY_PAYLOAD and not data.endswith(b"\r\n\r\n"):
+                    self._await_head()  # a further head has begun in the same bytes
         elif self._head_timer is None and (self._payload is None or self._payload.is_eof()):
             self._await_head()
 
@@ -140,7 +142,7 @@ class GuardedServer(web.Server):
             count=self._count,
             head_deadline_s=self._settings.header_deadline_s,
             keepalive_timeout=self._settings.keepalive_s,
-            lingering_time=2.0,
+            lingering_time=self._settings.linger_s,
             access_log=None,
             auto_decompress=False,
             read_bufsize=256 * 1024,

@@ -112,7 +112,6 @@ async def post_stream(produce: Produce, partition: int | None) -> web.StreamResp
             held.hold(documents.pending_bytes)
     except ApiError as error:  # what follows a broken document cannot be told apart: the stream ends here
         await answer.write(_encode(error.with_outcome(Outcome.NOT_WRITTEN).body()) + b"\n")
-        answer.force_close()
     except TimeoutError:
         raise ConnectionResetError("the client does not read its receipts") from None
     await answer.write_eof()
@@ -138,7 +137,11 @@ async def _ends_with(
             await request.content.wait_eof()
     except TimeoutError:
         return False
-    async for piece in pieces:
-        first += documents.feed(piece)
-    documents.finish()
+    try:
+        async for piece in pieces:
+            first += documents.feed(piece)
+        documents.finish()
+    except ApiError as error:  # the first document is still good: what follows it fails by itself
+        documents.fail(error)
+        return False
     return len(first) == 1

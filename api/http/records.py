@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from api.http import json_guard
-from api.http.appending import append_batches
+from api.http.appending import RECORD_OVERHEAD_BYTES, append_batches
 from api.http.bodies import read_body
 from api.http.context import context_of, now_ms
 from api.http.errors import ApiError, bad_request
@@ -117,7 +117,9 @@ async def _post_batches(produce: Produce, partition: int | None) -> web.Response
     if partition is None:
         raise bad_request("record batches need a partition: POST to .../partitions/{p}/records, or name partition_id")
     check_partition(topic, partition)
-    body = bytearray(await read_body(produce.request, context.settings))
+    # What another node took as lines or as JSON may be larger as batches, by so much for each record.
+    extra_bytes = RECORD_OVERHEAD_BYTES * context.settings.batch_records_max
+    body = bytearray(await read_body(produce.request, context.settings, extra_bytes=extra_bytes))
     count = 0
     for batch in iterate_batches(body):
         if batch.producer_id >= 0:

@@ -24,6 +24,9 @@ class HttpSettings:
     """A chunked produce stream may rest between records; without any byte for this long it is closed."""
     response_deadline_s: float = 60.0
     """A reader that takes nothing for so long holds memory that others need."""
+    linger_s: float = 2.0
+    """After an answer that did not wait for the whole body: how long the rest is read and thrown away, so that the
+    client gets to read the answer instead of a reset."""
     keepalive_s: float = 75.0
     """Longer than the idle time that common clients and proxies keep a pooled connection (15 to 60 s)."""
     body_bytes_max: int = 16 * MIB

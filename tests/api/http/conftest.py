@@ -1,6 +1,7 @@
 """A cluster of fake nodes behind real listeners, and a client that reads JSON."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from api.http.settings import HttpSettings
 from tests.api.http.fake_node import FakeCluster
 
-QUICK = HttpSettings(leader_wait_s=0.3, header_deadline_s=5.0)
+QUICK = HttpSettings(leader_wait_s=0.3, header_deadline_s=5.0, linger_s=0.1)
 
 
 class Answer(NamedTuple):
@@ -77,6 +78,13 @@ async def api(cluster: FakeCluster) -> Api:
 async def two_nodes(cluster: FakeCluster) -> Api:
     await cluster.add_node()
     return Api(cluster)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what nobody tells of."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the state of another end of a socket
+            await asyncio.sleep(0.005)  # sleeps: there is no event to wait for
 
 
 def quick(**changes: Any) -> HttpSettings:

@@ -1,7 +1,7 @@
 """Nodes without a disk and a quorum: real metadata, real record batches in memory, real HTTP listeners.
 
-One `FakeCluster` holds the image and the logs; each `FakeNode` has the face of `broker.node.Node` that the HTTP door asks.
-A test makes a node fail by setting what its replicas raise.
+One `FakeCluster` holds the image and the logs; each `FakeNode` has the face of `broker.node.Node` that the HTTP door
+asks. A test makes a node fail by setting what its replicas raise.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import aiohttp
 
 from api.http.app import create_app
+from api.http.context import CONTEXT, Context
 from api.http.listener import HttpListener
 from api.http.settings import HttpSettings
 from broker.errors import ExpectedOffsetError
@@ -262,6 +263,10 @@ class FakeCluster:
         key = (self.image.topic(topic).topic_id, partition)
         found = self.logs[key].batches if key in self.logs else []
         return [record for raw in found for record in next(iterate_batches(raw)).records()]
+
+    def context(self, node: int) -> Context:
+        """What the handlers of a node share."""
+        return self.apps[node - 1][CONTEXT]
 
     async def close(self) -> None:
         await self.client.close()

@@ -1,0 +1,508 @@
+"""Whatever is sent, the answer is 4xx with a code and a message, and nothing of it is written or kept."""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import zlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from api.http.app import create_app
+from api.http.json_guard import explain
+from api.http.listener import HttpListener
+from tests.api.http.conftest import quick, until
+from tests.api.http.fake_node import FakeNode
+from tests.api.http.raw_connection import RawConnection
+
+TOPICS = "/v3/clusters/-/topics"
+RECORDS = f"{TOPICS}/t/records"
+BATCH = f"{TOPICS}/t/records:batch"
+CONSUME = f"{TOPICS}/t/partitions/-/records:consume"
+
+DEEP = 100_000
+LONG = 5000
+BAD_JSON = {
+    "nothing": b"",
+    "half": b'{"value": {"type": "STR',
+    "deep arrays": b"[" * DEEP,
+    "deep arrays in a value": b'{"value":{"type":"JSON","data":' + b"[" * DEEP + b"]" * DEEP + b"}}",
+    "deep objects": b'{"value":' * DEEP,
+    "a number of 5,000 digits": b'{"partition_id":' + b"9" * 5000 + b"}",
+    "a value of 5,000 digits": b'{"value":{"type":"JSON","data":' + b"9" * 5000 + b"}}",
+    "5,000 digits deep in a value": b'{"value":{"type":"JSON","data":{"a":["x",-' + b"1" * 5000 + b".5]}}}",
+    "invalid UTF-8": b'{"value":{"type":"STRING","data":"\xff\xfe"}}',
+    "invalid UTF-8 in raw JSON": b'{"value":{"type":"JSON","data":"\xff\xfe"}}',
+    "invalid UTF-8 in a name": b'{"\xff": 1}',
+    "half a surrogate pair": b'{"value":{"type":"STRING","data":"\\ud800"}}',
+    "NaN": b'{"timestamp": NaN}',
+    "NaN in a value": b'{"value":{"type":"JSON","data":NaN}}',
+    "Infinity": b'{"timestamp": -Infinity}',
+    "a comma too many": b'{"partition_id": 1,}',
+    "single quotes": b"{'partition_id': 1}",
+    "a comment": b'{"partition_id": 1} // one',
+    "an array": b"[]",
+    "a string": b'"text"',
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "a NUL": b"\0",
+    "a control character": b'{"value":{"type":"STRING","data":"\n"}}',
+    "bad base64": b'{"value":{"type":"BINARY","data":"no base64!"}}',
+    "an unknown type": b'{"value":{"type":"AVRO","data":"x"}}',
+    "no type": b'{"value":{"data":"x"}}',
+    "a wrong type": b'{"value":{"type":"STRING","data":5}}',
+    "a negative partition": b'{"partition_id": -1}',
+    "a fraction": b'{"partition_id": 0.5}',
+    "a truth value": b'{"partition_id": true}',
+    "a time before time": b'{"timestamp": -5}',
+    "a time beyond 64 bits": b'{"timestamp": 9223372036854775808}',
+    "a time that is none": b'{"timestamp": "yesterday"}',
+    "a header without name": b'{"headers": [{"value": "AA=="}]}',
+    "headers as an object": b'{"headers": {"a": "AA=="}}',
+    "an unknown field": b'{"valeu": {"type": "STRING", "data": "x"}}',
+}
+
+
+ANY_VALUE = {"bad base64", "an unknown type", "no type", "a wrong type"}
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+@pytest.mark.parametrize("path", [RECORDS, BATCH, CONSUME, TOPICS, "/topics/t", f"{TOPICS}/t/configs:alter"])
+async def test_bad_json_is_told_what_is_wrong(api, name, path):
+    await api.topic()
+    body = BAD_JSON[name]
+    if path == CONSUME and not body:
+        return  # no body asks to consume from the end
+    answer = await api("POST", path, data=body, headers={"Content-Type": "application/json"})
+    assert 400 == answer.status, answer
+    assert 40002 == answer.body["error_code"]
+    assert 10 < len(answer.body["message"]) < 500
+    assert not api.cluster.logs
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+@pytest.mark.parametrize("shape", [b'{"entries":[{"id":"a"},%b]}', b'{"records":[{},%b]}', b"%b%b"])
+async def test_a_bad_record_among_good_ones_writes_nothing(api, name, shape):
+    await api.topic()
+    body = BAD_JSON[name]
+    if b"records" in shape and name in ANY_VALUE:
+        return  # in v2 a value is any JSON
+    if name.startswith("deep"):
+        body = body[: 2 * DEEP]
+    if shape == b"%b%b":
+        body = body + body
+        path = RECORDS
+    else:
+        body = shape % body
+        path = BATCH if b"entries" in shape else "/topics/t"
+    answer = await api("POST", path, data=body, headers={"Content-Type": "application/json"})
+    if path == RECORDS and 200 == answer.status:  # a row of objects: each has its own answer
+        assert {400} == {receipt["error_code"] // 100 for receipt in answer.body}
+    else:
+        assert (400, 40002) == (answer.status, answer.body["error_code"]), answer
+    assert not api.cluster.logs
+
+
+async def test_what_is_strange_but_valid_is_taken(api):
+    await api.topic()
+    for text in (b'{"a":1,"a":2}', b'"' + b"7" * 5000 + b'"', b"1e400", b"-0.0", b'"\\u0000"', '"\U0001f600"'.encode()):
+        body = b'{"value":{"type":"JSON","data":' + text + b"}}"
+        answer = await api("POST", RECORDS, data=body, headers={"Content-Type": "application/json"})
+        assert 200 == answer.status, answer
+        assert text == api.cluster.records("t")[-1].value
+    stored = await api.cluster.client.get(api.cluster.url(f"{TOPICS}/t/partitions/0/records?format=json"))
+    assert 200 == stored.status
+    json.loads(await stored.read(), parse_float=str)
+
+
+BAD_MSGPACK = [
+    b"",
+    b"\xc1",
+    b"\x93\x01",
+    b"\x81\xa7records\x05",
+    b"\x91" * DEEP,
+    b"\x81\xa7records\x91\x81\xa3key\x93\x01\x02\x03",
+    b"\x81\xa7records\x91\x81\xa3key\xa1\xff",
+]
+
+
+@pytest.mark.parametrize("body", BAD_MSGPACK)
+async def test_bad_msgpack_is_told_what_is_wrong(api, body):
+    await api.topic()
+    for path in (RECORDS, "/topics/t"):
+        answer = await api("POST", path, data=body, headers={"Content-Type": "application/msgpack"})
+        assert (400, 40002) == (answer.status, answer.body["error_code"]), answer
+
+
+def test_a_wrong_type_is_explained_to_a_person():
+    assert "entries[3].key.data must be a string or null, not an integer" == explain(
+        "Expected `str | null`, got `int` - at `$.entries[3].key.data`"
+    )
+    assert "value.type must be BINARY, JSON or STRING, not 'AVRO'" == explain(
+        "Invalid value 'AVRO' - at `$.value.type`"
+    )
+    assert "entries[0].id is missing: it is required" == explain(
+        "Object missing required field `id` - at `$.entries[0]`"
+    )
+
+
+# -- names and paths ---------------------------------------------------------------------------------------------------
+
+
+BAD_NAMES = [
+    *("..", ".", "%2e%2e", "%2E%2e", "%252e", "a%2Fb", "a%00b", "a%20b", "~"),
+    *("x" * 250, "%ff", "%C3%BC", "%F0%9F%98%80"),
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", TOPICS + "/{}"),
+        ("DELETE", TOPICS + "/{}"),
+        ("POST", TOPICS + "/{}/records"),
+        ("GET", TOPICS + "/{}/partitions/0/records"),
+        ("GET", TOPICS + "/{}/configs"),
+        ("POST", "/topics/{}"),
+    ],
+)
+async def test_names_that_no_topic_can_have_lead_nowhere(api, cluster, method, path, name):
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        status, body = await connection.ask(
+            f"{method} {path.format(name)} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode("latin1")
+        )
+    assert 400 <= status < 500, body
+    assert 400 <= int(str(json.loads(body)["error_code"])[:3]) < 500
+    assert json.loads(body)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (f"{TOPICS}/none", 40401),
+        (f"{TOPICS}/none/partitions/0/records", 40401),
+        (f"{TOPICS}/t/partitions/1/records", 40402),
+        (f"{TOPICS}/t/partitions/99999999999999999999/records", 40402),
+        (f"{TOPICS}/t/partitions/-1", 40402),
+        (f"{TOPICS}/t/partitions/{'9' * 5000}", 40002),
+        (f"{TOPICS}/t/partitions/x/offset", 40002),
+        (f"{TOPICS}/t/partitions/-/records", 40002),
+        (f"{TOPICS}/t/partitions/1_0", 40002),
+        (f"{TOPICS}/t/partitions/%D9%A1", 40002),
+        (f"{TOPICS}/a/b", 404),
+        ("/v3/clusters/-/brokers/7", 404),
+        ("/v3/clusters/-/brokers/x", 40002),
+        ("/v3/clusters/" + "x" * 5000, 404),
+        ("/", 404),
+        ("//", 404),
+        ("/nowhere", 404),
+        ("/v3/clusters/-/topics/", 404),
+        ("/../../etc/passwd", 404),
+        ("/%2e%2e/%2e%2e/etc/passwd", 404),
+    ],
+)
+async def test_what_is_not_there_has_its_code(api, cluster, path, code):
+    await api.topic()
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        status, body = await connection.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert code == json.loads(body)["error_code"], body
+    assert status == code if code < 1000 else status == code // 100
+
+
+async def test_a_wrong_method_is_told_the_right_ones(api):
+    await api.topic()
+    for method, path, allowed in (
+        ("PUT", RECORDS, "POST"),
+        ("DELETE", "/v3/clusters", "GET"),
+        ("POST", f"{TOPICS}/t", "DELETE, GET, PATCH"),
+    ):
+        answer = await api(method, path)
+        assert (405, 405, allowed) == (answer.status, answer.body["error_code"], answer.headers["Allow"])
+        assert allowed in answer.body["message"]
+
+
+BAD_TYPES = [
+    *("text/plain", "application/xml", "multipart/form-data; boundary=x", "application/vnd.kafka.avro.v2+json"),
+    *("ü", "x" * LONG),
+]
+
+
+@pytest.mark.parametrize("kind", BAD_TYPES)
+async def test_a_content_type_that_is_not_known_is_told_those_that_are(api, kind):
+    await api.topic()
+    answer = await api("POST", RECORDS, data=b"{}", headers={"Content-Type": kind})
+    assert (415, 415) == (answer.status, answer.body["error_code"])
+    assert "application/json" in answer.body["message"]
+
+
+# -- HTTP itself -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"NONSENSE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 10_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(500)) + b"\r\n",
+        b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_told_so_in_json(cluster, request_bytes):
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        status, body = await connection.ask(request_bytes)
+        assert (400, 40002) == (status, json.loads(body)["error_code"]), body
+        assert await connection.is_closed()
+    await until(lambda: cluster.listeners[0].connections == 0)
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\nab\r\n", b"-1\r\n\r\n", b"ffffffffffffffffff\r\n", b"5\r\nabcdefgh\r\n"])
+async def test_broken_chunks_write_nothing(api, cluster, chunk):
+    await api.topic()
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        await connection.send_head("POST", RECORDS, "Transfer-Encoding: chunked", "Content-Type: application/json")
+        status, _ = await connection.ask(chunk)
+        assert 400 == status
+    assert not cluster.logs
+
+
+async def test_a_body_that_stops_short_writes_nothing(api, cluster):
+    await api.topic()
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        await connection.send_head("POST", RECORDS, "Content-Length: 100", "Content-Type: application/json")
+        await connection.send(b'{"value":{"type":"STRING","data":"x"}}')
+        connection.writer.write_eof()
+        assert await connection.is_closed()
+    await until(lambda: cluster.context(1).in_flight.held_bytes == 0)
+    assert not cluster.logs
+
+
+class TestDeadlines:
+    @pytest.fixture
+    def settings(self):
+        return quick(header_deadline_s=0.2, body_deadline_s=0.2)
+
+    @pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "])
+    async def test_a_slow_head_is_cut_off(self, cluster, sent):
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            await connection.send(sent)
+            assert await connection.is_closed()
+
+    async def test_drip_by_drip_does_not_help(self, cluster):
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            closed = asyncio.create_task(connection.is_closed())
+            for byte in b"GET /healthz HTTP/1.1\r\nX-Slow: " + b"x" * 10_000:
+                connection.writer.write(bytes([byte]))
+                await asyncio.wait([closed], timeout=0.02)
+                if closed.done():
+                    break
+            assert await closed
+
+    async def test_a_later_request_of_a_kept_connection_has_the_same_deadline(self, cluster):
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            for _ in range(3):
+                assert 200 == (await connection.ask(request))[0]
+            await connection.send(request[:10])
+            assert await connection.is_closed()
+
+    async def test_an_idle_kept_connection_is_not_cut_off_by_it(self, cluster):
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            assert 200 == (await connection.ask(request))[0]
+            assert not await connection.is_closed(within_s=0.5)
+            assert 200 == (await connection.ask(request))[0]
+
+    async def test_a_slow_body_is_told_and_cut_off(self, api, cluster):
+        await api.topic()
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            await connection.send_head("POST", RECORDS, "Content-Length: 1000", "Content-Type: application/json")
+            status, body = await connection.ask(b"{")
+            assert (408, 408) == (status, json.loads(body)["error_code"])
+            assert await connection.is_closed()
+        assert 0 == cluster.context(1).in_flight.held_bytes
+
+    async def test_a_request_that_waits_for_records_is_no_slow_loris(self, api, cluster):
+        await api.topic()
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            path = f"{TOPICS}/t/partitions/0/records?offset=0&timeout=600"
+            request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            assert 200 == (await connection.ask(request + request[:20]))[0], "the next head is late, not this one"
+            assert await connection.is_closed()
+
+
+class TestCaps:
+    @pytest.fixture
+    def settings(self):
+        return quick(body_bytes_max=100_000, in_flight_bytes_max=250_000, connections_per_address_max=4)
+
+    async def test_a_body_above_the_cap_is_refused_before_it_is_read(self, api, cluster):
+        await api.topic()
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            await connection.send_head("POST", BATCH, "Content-Length: 100000000000")
+            head = await connection.read_head()
+            assert 413 == head.status
+            body = json.loads(await connection.read_body(head))
+            assert (413, "not_written") == (body["error_code"], body["outcome"])
+            assert "100000 bytes" in body["message"]
+
+    async def test_a_chunked_body_above_the_cap_is_refused_when_it_passes_it(self, api):
+        await api.topic()
+
+        async def pieces():
+            for _ in range(20):
+                yield b"x" * 10_000
+
+        answer = await api("POST", BATCH, data=pieces())
+        assert (413, 413) == (answer.status, answer.body["error_code"])
+
+    @pytest.mark.parametrize("path", [BATCH, "/topics/t", TOPICS, RECORDS])
+    async def test_a_bomb_is_refused_while_it_inflates(self, api, path):
+        await api.topic()
+        bomb = gzip.compress(b" " * 200_000_000, 6)
+        assert len(bomb) > 100_000
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        for data in (bomb[:90_000], gzip.compress(b" " * 1_000_000), gzip.compress(bomb)):
+            answer = await api("POST", path, data=data, headers=headers)
+            assert answer.status in (400, 413), answer
+        answer = await api("POST", path, data=gzip.compress(b" " * 1_000_000), headers=headers)
+        assert (413, 413) == (answer.status, answer.body["error_code"])
+
+    @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"{}")[:-5], gzip.compress(b"{}") + b"garbage"])
+    async def test_broken_gzip_is_a_bad_request(self, api, data):
+        await api.topic()
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        answer = await api("POST", RECORDS, data=data, headers=headers)
+        assert (400, 40002) == (answer.status, answer.body["error_code"])
+        assert "gzip" in answer.body["message"]
+
+    async def test_good_gzip_is_good(self, api):
+        await api.topic()
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        members = gzip.compress(b'{"value":') + gzip.compress(b'{"type":"STRING","data":"x"}}')
+        for data in (members, zlib.compress(b'{"value":{"type":"STRING","data":"x"}}')):
+            assert 200 == (await api("POST", RECORDS, data=data, headers=headers)).status
+        assert 415 == (await api("POST", RECORDS, data=b"{}", headers={"Content-Encoding": "br"})).status
+
+    async def test_bytes_in_flight_have_a_bound_and_are_given_back(self, api, cluster):
+        await api.topic()
+        async with (
+            RawConnection(cluster.listeners[0].port) as first,
+            RawConnection(cluster.listeners[0].port) as second,
+        ):
+            for connection in (first, second):
+                await connection.send_head("POST", BATCH, "Content-Length: 100000")
+                await connection.send(b" " * 90_000)
+            await until(lambda: cluster.context(1).in_flight.held_bytes == 180_000)
+            body = json.dumps({"entries": [{"id": "a", "value": {"type": "STRING", "data": "x" * 90_000}}]})
+            answer = await api("POST", BATCH, data=body.encode())
+            assert (429, 42901, "not_written") == (answer.status, answer.body["error_code"], answer.body["outcome"])
+            assert "1" == answer.headers["Retry-After"]
+        await until(lambda: cluster.context(1).in_flight.held_bytes == 0)
+        assert 207 == (await api("POST", BATCH, data=body.encode())).status
+        assert 0 == cluster.context(1).in_flight.held_bytes
+
+    async def test_one_address_has_a_bound_of_connections(self, cluster):
+        port = cluster.listeners[0].port
+        opened = [RawConnection(port) for _ in range(4)]
+        for connection in opened:
+            await connection.__aenter__()
+        await until(lambda: cluster.listeners[0].connections == 4)
+        async with RawConnection(port) as fifth:
+            head = await fifth.read_head()
+            assert (429, 42901) == (head.status, json.loads(await fifth.read_body(head))["error_code"])
+            assert await fifth.is_closed()
+        await opened[0].__aexit__()
+        await until(lambda: cluster.listeners[0].connections == 3)
+        async with RawConnection(port) as again:
+            assert 200 == (await again.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))[0]
+        for connection in opened[1:]:
+            await connection.__aexit__()
+
+
+class TestSlowReader:
+    @pytest.fixture
+    def settings(self):
+        return quick(response_deadline_s=0.2, header_deadline_s=60.0)
+
+    async def test_who_does_not_read_the_answer_is_cut_off(self, api, cluster):
+        await api.topic()
+        octets = {"Content-Type": "application/octet-stream"}
+        assert 200 == (await api("POST", RECORDS, data=b"x" * 900_000, headers=octets)).status
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", cluster.listeners[0].port))
+            request = f"GET {TOPICS}/t/partitions/0/records?offset=0 HTTP/1.1\r\nHost: x\r\n\r\n"
+            sock.sendall(request.encode() * 20)
+            await until(lambda: cluster.context(1).in_flight.held_bytes > 0)
+            await until(lambda: cluster.listeners[0].connections == 1)  # the test's own pooled client holds it
+        assert 0 == cluster.context(1).in_flight.held_bytes
+
+
+# -- the listener ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_port_in_use_is_the_systems_error(cluster):
+    with pytest.raises(OSError, match="in use"):
+        await HttpListener(cluster.apps[0], "127.0.0.1", cluster.listeners[0].port).start()
+
+
+async def test_a_drained_listener_takes_no_more_and_finishes_what_it_has(api, cluster):
+    await api.topic()
+    port = cluster.listeners[0].port
+    async with RawConnection(port) as idle:
+        await until(lambda: cluster.listeners[0].connections == 2)
+        await cluster.listeners[0].drain(5.0)
+        assert await idle.is_closed()
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+def self_signed(folder) -> tuple[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    paths[1].write_bytes(key.private_bytes(*encoding))
+    return str(paths[0]), str(paths[1])
+
+
+async def test_a_listener_can_speak_tls(cluster, settings, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=certificate)
+    listener = HttpListener(create_app(FakeNode(cluster, 1), settings), "127.0.0.1", 0, server)
+    await listener.start()
+    try:
+        url = f"https://127.0.0.1:{listener.port}/v3/clusters"
+        async with cluster.client.get(url, ssl=client, server_hostname="localhost") as answer:
+            document = await answer.json()
+        assert document["metadata"]["self"].startswith("https://")
+    finally:
+        await listener.stop()
