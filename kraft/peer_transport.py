@@ -41,6 +41,7 @@ DIAL_TIMEOUT_S: Final = 2.0
 FIRST_RETRY_S: Final = 0.02
 LAST_RETRY_S: Final = 0.5
 REFUSED_RETRY_S: Final = 2.0
+SETTLED_S: Final = 1.0
 MAX_UNIDENTIFIED: Final = 128
 LISTEN_BACKLOG: Final = 128
 
@@ -175,11 +176,13 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
         return self._config.node_id > node_id
 
     async def _keep_connected(self, node_id: int) -> None:
-        retry_s = FIRST_RETRY_S
+        loop, retry_s = asyncio.get_running_loop(), FIRST_RETRY_S
         while True:
+            begun_s = loop.time()
             connection = await self._dial(node_id, *self._endpoints[node_id])
             if connection is not None and connection.hello is not None:
-                retry_s = FIRST_RETRY_S
+                # Two processes with one node id replace each other's links: that must not become a tight loop.
+                retry_s = FIRST_RETRY_S if loop.time() - begun_s > SETTLED_S else retry_s
             elif connection is not None and connection.refused:
                 retry_s = REFUSED_RETRY_S
             elif connection is not None:

@@ -35,7 +35,7 @@ class RaftMember:
         self._ticked_at_s = 0.0
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
-        self._status_seen: tuple[int, ...] = ()
+        self._status_seen: tuple[int | None, ...] = ()
         self._status_at_s = 0.0
         self.transport = PeerTransport(config, wake=self.wake)
         self.core = Core(
@@ -80,8 +80,10 @@ class RaftMember:
         if self._timer is not None:
             self._timer.cancel()
         self._log_server.close()
-        self.core.close()
-        await self.transport.stop()
+        try:
+            self.core.close()
+        finally:
+            await self.transport.stop()
 
     def wake(self) -> None:
         """Have the core take a turn after what is being delivered just now."""
@@ -119,7 +121,7 @@ class RaftMember:
         self._report_status()
 
     def _report_status(self) -> None:
-        seen = (self.term, self.leader_id or -1, self.core.commit_index, self.last_applied)
+        seen = (self.term, self.leader_id, self.core.commit_index, self.last_applied)
         now_s = self._loop.time()
         if seen != self._status_seen or now_s - self._status_at_s >= STATUS_INTERVAL_S:
             self._status_seen, self._status_at_s = seen, now_s

@@ -73,6 +73,7 @@ class ThreadedQuorum:
         self._status: QuorumStatus | None = None
         self._failure: BaseException | None = None
         self._is_open = False
+        self._is_stopping = False
         self._open: set[asyncio.Future[Any]] = set()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._sequence = itertools.count()
@@ -136,16 +137,19 @@ class ThreadedQuorum:
         name = f"metadata-quorum-{self._config.node_id}"
         self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
         self._thread.start()
-        await self._started
+        await asyncio.shield(self._started)  # a cancelled caller still has something to stop
         for node_id, (host, port) in self._endpoints.items():
             self.set_peer_endpoint(node_id, host, port)
 
     async def stop(self) -> None:
         if self._thread is None:
             return
+        self._is_stopping = True
         self._is_open = False
         self._give_up_open_futures("this node stops")
-        if not self._ended.done():
+        await asyncio.wait([self._started], timeout=STOP_TIMEOUT_S)
+        self._is_open = False
+        if self._started.done() and not self._ended.done():
             self._to_member.call(self._stop_requested.set)
         done, _ = await asyncio.wait([self._ended], timeout=STOP_TIMEOUT_S)
         if not done:
@@ -157,9 +161,13 @@ class ThreadedQuorum:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _run_thread(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._live())
-        self._to_node.call(settle, self._ended, None, None)
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        except Exception as error:  # noqa: BLE001  # the last sync failed, most likely; the node must hear of it
+            self.failed(error)
+        finally:
+            self._to_node.call(settle, self._ended, None, None)
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
@@ -172,7 +180,7 @@ class ThreadedQuorum:
             member.transport.requests.set_handler(Channel.NODE, self._question_came)
             await member.start()
             self._member, self._status = member, member.status()
-            self._is_open = self._failure is None
+            self._is_open = self._failure is None and not self._is_stopping
             self._to_node.call(settle, self._started, None, None)
         except BaseException as error:  # noqa: BLE001  # handed to whoever awaits start()
             self._to_node.call(settle, self._started, None, error)
@@ -284,6 +292,8 @@ class ThreadedQuorum:
             callback(error)
 
     def _tell_role(self, change: RoleChange) -> None:
+        if self._is_stopping:
+            return
         for callback in self._role_callbacks:
             callback(change)
 

@@ -6,6 +6,7 @@ import contextlib
 import msgspec
 import pytest
 
+from kraft import observer
 from kraft.errors import NotLeader
 from kraft.log_fetch import MAX_ANSWER_BYTES, FetchLog, FetchSnapshot, decode_answer, encode
 from kraft.log_server import LogServer
@@ -42,10 +43,10 @@ async def test_a_fresh_observer_takes_the_snapshot_and_the_entries_behind_it(sta
     cluster = await start_cluster(voters=1, observers=1, running=[1], snapshot_entries=100, retained_entries=10)
     leader = await cluster.leader()
     commands = await propose_many(leader, 250)
-    observer = await cluster.start(2)
-    await observer.wait_applied(leader.last_applied, timeout_s=10)
+    follower = await cluster.start(2)
+    await follower.wait_applied(leader.last_applied, timeout_s=10)
     commands += await propose_many(leader, 20, prefix=b"later-")
-    await observer.wait_applied(leader.last_applied, timeout_s=10)
+    await follower.wait_applied(leader.last_applied, timeout_s=10)
     assert commands == cluster.machines[2].commands
     assert cluster.machines[1].indexes == cluster.machines[2].indexes
 
@@ -54,8 +55,8 @@ async def test_a_snapshot_of_many_chunks_arrives_whole(start_cluster):
     cluster = await start_cluster(voters=1, observers=1, running=[1])
     leader = await cluster.leader()
     commands = await propose_many(leader, 40, size_bytes=100_000)
-    observer = await cluster.start(2)
-    await observer.wait_applied(leader.last_applied, timeout_s=20)
+    follower = await cluster.start(2)
+    await follower.wait_applied(leader.last_applied, timeout_s=20)
     assert commands == cluster.machines[2].commands
     assert 1 == cluster.machines[2].restores
 
@@ -72,28 +73,28 @@ async def test_an_observer_keeps_up_while_voters_compact(start_cluster):
 async def test_an_observer_follows_the_leader_and_falls_over_to_another_voter(start_cluster):
     cluster = await start_cluster(voters=3, observers=1)
     leader = await cluster.leader()
-    observer = cluster.members[4]
+    follower = cluster.members[4]
     changes = []
-    observer.on_role_change(changes.append)
+    follower.on_role_change(changes.append)
     commands = await propose_many(leader, 10)
     await cluster.depose(leader)
     successor = await cluster.leader()
     commands += await propose_many(successor, 10, prefix=b"later-")
-    await observer.wait_applied(successor.last_applied, timeout_s=10)
+    await follower.wait_applied(successor.last_applied, timeout_s=10)
     assert commands == cluster.machines[4].commands
-    assert cluster.id_of(successor) == observer.leader_id == changes[-1].leader_id
+    assert cluster.id_of(successor) == follower.leader_id == changes[-1].leader_id
     assert not any(change.is_leader for change in changes)
     with pytest.raises(NotLeader) as refusal:
-        await observer.propose(b"x", timeout_s=1)
-    assert observer.leader_id == refusal.value.leader_id
+        await follower.propose(b"x", timeout_s=1)
+    assert follower.leader_id == refusal.value.leader_id
 
 
-async def test_an_observer_that_reaches_no_voter_says_that_there_is_no_leader(start_cluster):
+async def test_an_observer_that_reaches_no_voter_says_that_there_is_no_leader(start_cluster, monkeypatch):
+    monkeypatch.setattr(observer, "LEADER_FORGOTTEN_S", 0.3)
     cluster = await start_cluster(voters=1, observers=1)
     await cluster.leader()
-    observer = cluster.members[2]
     await cluster.stop(1)
-    await until(lambda: observer.leader_id is None)
+    await until(lambda: cluster.members[2].leader_id is None)
     await cluster.start(1)
     leader = await cluster.leader()
     await leader.propose(b"back", timeout_s=5)

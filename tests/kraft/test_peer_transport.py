@@ -141,7 +141,8 @@ class TestMessages:
         """S16: the core syncs its journal between the two."""
         one, two = pair
         two.transport.send(Voter(1), VOTE)
-        await asyncio.sleep(0.05)
+        answer_with(one, lambda *_: (Outcome.DONE, b"sent later, and here already"))
+        await two.transport.requests.call(1, Channel.NODE, b"", timeout_s=5)
         assert [] == one.heard
         two.transport.flush()
         await until(lambda: one.heard)

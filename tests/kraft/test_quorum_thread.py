@@ -49,7 +49,7 @@ def patch_sync(monkeypatch, before_sync) -> None:
 async def test_a_metadata_fsync_of_3_s_does_not_delay_the_nodes_loop(start_cluster, monkeypatch):
     cluster = await start_cluster(voters=1)
     leader = await cluster.leader()
-    patch_sync(monkeypatch, lambda _: time.sleep(3))
+    patch_sync(monkeypatch, lambda _: time.sleep(3))  # sleeps: this is the slow disk
     loop = asyncio.get_running_loop()
     delays = []
 
@@ -72,7 +72,7 @@ async def test_a_metadata_fsync_of_3_s_does_not_delay_the_nodes_loop(start_clust
 async def test_a_slow_disk_costs_a_proposal_its_time_and_not_more(start_cluster, monkeypatch):
     cluster = await start_cluster(voters=1)
     leader = await cluster.leader()
-    patch_sync(monkeypatch, lambda _: time.sleep(1))
+    patch_sync(monkeypatch, lambda _: time.sleep(1))  # sleeps: this is the slow disk
     begun = time.monotonic()
     with pytest.raises(OutcomeUnknown):
         await leader.propose(b"slow", timeout_s=0.1)
@@ -87,13 +87,13 @@ async def test_a_node_loop_blocked_for_500_ms_causes_no_election(start_cluster, 
     changes = []
     for member in cluster.members.values():
         member.on_role_change(changes.append)
-    for _ in range(3):
+    for _ in range(2):
         end = time.perf_counter() + 0.5
         if is_busy:
             while time.perf_counter() < end:
                 pass
         else:
-            time.sleep(0.5)  # noqa: ASYNC251  # blocking the loop is the point
+            time.sleep(0.5)  # noqa: ASYNC251  # sleeps: blocking the loop is the point
         await leader.propose(b"still here", timeout_s=5)
     assert [] == changes
     assert leader.is_leader
@@ -129,6 +129,25 @@ async def test_a_disk_that_fails_stops_the_member_and_another_leads(start_cluste
     assert (b"before", b"after") == (commands[0], commands[-1])
 
 
+async def test_a_last_sync_that_fails_is_a_failure_and_stop_ends(start_cluster, monkeypatch):
+    cluster = await start_cluster(voters=1)
+    leader = await cluster.leader()
+
+    def fail(_node_id: int) -> None:
+        raise OSError(errno.EIO, "on the way out")
+
+    await leader.propose(b"x", timeout_s=5)
+    patch_sync(monkeypatch, fail)
+    failures = []
+    leader.on_failure(failures.append)
+    leader._to_member.call(
+        leader._member.core.journal.add, b"\x00not yet on disk", leader.last_applied + 1, leader.term
+    )
+    await leader.stop()
+    await until(lambda: failures)
+    assert errno.EIO == leader.failure.errno
+
+
 async def test_a_failed_member_answers_nobody_any_more(start_cluster):
     cluster = await start_cluster(voters=3)
     leader = await cluster.leader()
@@ -149,6 +168,20 @@ async def test_a_port_in_use_is_an_error_at_start_and_leaves_nothing_behind(tmp_
     again = RaftQuorum(config, RecordingMachine())
     await again.start()
     await until(lambda: again.is_leader)
+    await again.stop()
+
+
+async def test_a_start_that_is_cancelled_can_be_stopped(tmp_path):
+    config = quorum_configs(tmp_path, voters=1)[1]
+    for _ in range(5):
+        member = RaftQuorum(config, RecordingMachine())
+        starting = asyncio.ensure_future(member.start())
+        await asyncio.sleep(0)
+        starting.cancel()
+        await member.stop()
+        assert not member.is_leader
+    again = RaftQuorum(config, RecordingMachine())
+    await again.start()
     await again.stop()
 
 
