@@ -39,6 +39,7 @@ from metadata.requests import AdminRequest, RegistrationRequest
 from wire.errors import ErrorCode, RefusedError
 
 SHUTDOWN_HANDOVER_S: Final = 5.0
+SHUTDOWN_POLL_S: Final = 0.02
 REMOTE_REQUEST_TIMEOUT_S: Final = 10.0
 
 
@@ -131,11 +132,12 @@ class Node:
         if self._heartbeats is None or self.broker_epoch is None:
             return
         self._heartbeats.ask_to_shut_down()
-        try:
-            async with asyncio.timeout(SHUTDOWN_HANDOVER_S):
-                await self._heartbeats.may_shut_down.wait()
-        except TimeoutError:
-            self._log.warning("stopping without the controller's leave", waited_s=SHUTDOWN_HANDOVER_S)
+        until_s = self._loop.time() + SHUTDOWN_HANDOVER_S
+        while not self._heartbeats.may_shut_down.is_set():
+            if self.quorum.leader_id is None or self._loop.time() > until_s:
+                self._log.warning("stopping without the controller's leave", controller=self.quorum.leader_id)
+                return
+            await asyncio.sleep(SHUTDOWN_POLL_S)
 
     async def stop(self) -> None:
         """Flush, close, leave the clean-shutdown marker; safe after a failed start."""
