@@ -85,11 +85,17 @@ async def read_body(request: web.Request, settings: HttpSettings, *, extra_bytes
         raise too_large("the body", limit_bytes=limit_bytes, fix="send smaller batches, or a chunked stream of records")
     inflater = _inflater(request)
     held = held_by_request()
-    try:
-        async with asyncio.timeout(settings.body_deadline_s):
-            body = await _collect(request, limit_bytes, held)
-    except TimeoutError:
-        raise _timed_out(settings.body_deadline_s) from None
+    if request.content.is_eof():  # it came with the head, as small ones do
+        body = request.content.read_nowait()
+        held.take(len(body))
+    else:
+        try:
+            async with asyncio.timeout(settings.body_deadline_s):
+                body = await _collect(request, limit_bytes, held)
+        except TimeoutError:
+            raise _timed_out(settings.body_deadline_s) from None
+    if len(body) > limit_bytes:
+        raise too_large("the body", limit_bytes=limit_bytes, fix="send smaller batches")
     if inflater is None:
         return body
     inflated = inflater.inflate(body, limit_bytes=limit_bytes)

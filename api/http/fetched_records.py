@@ -25,6 +25,9 @@ CREATE_TIME: Final = "CREATE_TIME"
 LOG_APPEND_TIME: Final = "LOG_APPEND_TIME"
 
 
+# None of these can be part of a cycle, so the garbage collector need not look at thousands of them.
+
+
 class FetchedData(Struct, gc=False):
     type: str
     data: str | Raw | bytes
@@ -35,7 +38,7 @@ class FetchedHeader(Struct, gc=False):
     value: bytes | None
 
 
-class FetchedRecord(Struct):
+class FetchedRecord(Struct, gc=False):
     partition_id: int
     offset: int
     timestamp: int
@@ -45,7 +48,7 @@ class FetchedRecord(Struct):
     value: FetchedData | None
 
 
-class PackedFetchedRecord(Struct):
+class PackedFetchedRecord(Struct, gc=False):
     """In MessagePack, keys, values and header values are bytes."""
 
     partition_id: int
@@ -57,7 +60,7 @@ class PackedFetchedRecord(Struct):
     value: bytes | None
 
 
-class FetchedRecordV2(Struct):
+class FetchedRecordV2(Struct, gc=False):
     topic: str
     key: Raw | bytes | None
     value: Raw | bytes | None
@@ -65,7 +68,7 @@ class FetchedRecordV2(Struct):
     offset: int
 
 
-class FetchedRecords(Struct):
+class FetchedRecords(Struct, gc=False):
     """The body of a fetch."""
 
     records: list[Any]

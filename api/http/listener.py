@@ -131,7 +131,8 @@ class GuardedServer(web.Server):
 
     def __init__(self, app: web.Application, count: ConnectionCount, settings: HttpSettings) -> None:
         # aiohttp's own runner builds its server so; the runner itself cannot be given another kind of connection.
-        super().__init__(app._handle, request_factory=app._make_request)  # type: ignore[arg-type] # noqa: SLF001 - as AppRunner does
+        handle: Any = app._handle  # noqa: SLF001 - what AppRunner calls
+        super().__init__(handle, request_factory=app._make_request)  # noqa: SLF001 - what AppRunner calls
         self._count = count
         self._settings = settings
 

@@ -16,6 +16,8 @@ from api.http.replies import large_json_reply
 from api.http.routing import find_topic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiohttp import web
 
     from api.http.producing import Produce, Written
@@ -58,23 +60,22 @@ def _successes(
     produce: Produce, entries: list[EntryV3], records: list[RecordFields], written: Written
 ) -> list[EntryReceiptV3]:
     cluster_id, topic, errors = produce.context.node.cluster_id, produce.topic.name, written.errors
-    receipts = []
-    for index, entry in enumerate(entries):
-        if errors and index in errors:
-            continue
-        key, value, _, timestamp = records[index]
-        appended_ms = written.append_times_ms[index]
-        receipts.append(
-            EntryReceiptV3(
-                entry.id,
-                200,
-                cluster_id,
-                topic,
-                written.partitions[index],
-                written.offsets[index],
-                timestamp if appended_ms < 0 else appended_ms,
-                None if entry.key is None else data_receipt(entry.key, key),
-                None if entry.value is None else data_receipt(entry.value, value),
-            )
+    rows: Iterable[tuple[EntryV3, RecordFields, int, int, int]] = zip(
+        entries, records, written.partitions, written.offsets, written.append_times_ms, strict=True
+    )
+    if errors:
+        rows = (row for index, row in enumerate(rows) if index not in errors)
+    return [
+        EntryReceiptV3(
+            entry.id,
+            200,
+            cluster_id,
+            topic,
+            partition,
+            offset,
+            timestamp if appended_ms < 0 else appended_ms,
+            None if entry.key is None else data_receipt(entry.key, key),
+            None if entry.value is None else data_receipt(entry.value, value),
         )
-    return receipts
+        for entry, (key, value, _, timestamp), partition, offset, appended_ms in rows
+    ]

@@ -21,31 +21,31 @@ _NULL: Final = b"null"
 _ABSENT: Final = Raw(b"")
 
 
-class _Record(Struct, forbid_unknown_fields=True, kw_only=True):
+class _Record(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     partition: PartitionField | None = None
     headers: list[HeaderV3] | None = None
     timestamp: TimestampField | dt.datetime | None = None
 
 
-class JsonRecord(_Record, forbid_unknown_fields=True, kw_only=True):
+class JsonRecord(_Record, gc=False, forbid_unknown_fields=True, kw_only=True):
     key: Raw = _ABSENT
     value: Raw = _ABSENT
 
 
-class BinaryRecord(_Record, forbid_unknown_fields=True, kw_only=True):
+class BinaryRecord(_Record, gc=False, forbid_unknown_fields=True, kw_only=True):
     key: bytes | None = None
     value: bytes | None = None
 
 
-class JsonRecords(Struct, forbid_unknown_fields=True):
+class JsonRecords(Struct, gc=False, forbid_unknown_fields=True):
     records: list[JsonRecord]
 
 
-class BinaryRecords(Struct, forbid_unknown_fields=True):
+class BinaryRecords(Struct, gc=False, forbid_unknown_fields=True):
     records: list[BinaryRecord]
 
 
-class PackedRecord(_Record, forbid_unknown_fields=True, kw_only=True):
+class PackedRecord(_Record, gc=False, forbid_unknown_fields=True, kw_only=True):
     """A record in MessagePack: bytes are bytes, text is stored as UTF-8 (`packed_content` refuses anything else)."""
 
     key: Any = None
@@ -58,11 +58,11 @@ class PackedRecord(_Record, forbid_unknown_fields=True, kw_only=True):
         return self.partition if self.partition_id is None else self.partition_id
 
 
-class PackedRecords(Struct, forbid_unknown_fields=True):
+class PackedRecords(Struct, gc=False, forbid_unknown_fields=True):
     records: list[PackedRecord]
 
 
-class OffsetV2(Struct):
+class OffsetV2(Struct, gc=False):
     partition: int
     offset: int | None
     error_code: int | None = None
@@ -70,7 +70,7 @@ class OffsetV2(Struct):
     outcome: str | None = None
 
 
-class OffsetsV2(Struct):
+class OffsetsV2(Struct, gc=False):
     offsets: Sequence[OffsetV2]
     key_schema_id: int | None = None
     value_schema_id: int | None = None

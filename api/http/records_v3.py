@@ -21,6 +21,8 @@ PartitionField = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 TimestampField = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 """Milliseconds since the epoch; everywhere in this API."""
 
+SHARED_RECEIPT_SIZE_MAX: Final = 4096
+
 _NULL: Final = b"null"
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
@@ -33,8 +35,29 @@ class HeaderV3(Struct, gc=False, forbid_unknown_fields=True):
     value: bytes | None = None
 
 
+class DataReceipt(Struct, gc=False, frozen=True):
+    """What a key or value was taken for, and its size in bytes as stored."""
+
+    type: str
+    size: int
+
+
+class DataReceipts(dict[int, DataReceipt]):
+    """The receipts of one type by size: sizes recur, so small ones are made once."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, size: int) -> DataReceipt:
+        receipt = DataReceipt(self._kind, size)
+        if size < SHARED_RECEIPT_SIZE_MAX:
+            self[size] = receipt
+        return receipt
+
+
 class BinaryData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="BINARY"):
-    kind: ClassVar[str] = "BINARY"
+    receipts: ClassVar[DataReceipts]
     data: bytes | None
 
     def content(self) -> bytes | None:
@@ -42,7 +65,7 @@ class BinaryData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type",
 
 
 class StringData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="STRING"):
-    kind: ClassVar[str] = "STRING"
+    receipts: ClassVar[DataReceipts]
     data: str | None
 
     def content(self) -> bytes | None:
@@ -50,7 +73,7 @@ class StringData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type",
 
 
 class JsonData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="JSON"):
-    kind: ClassVar[str] = "JSON"
+    receipts: ClassVar[DataReceipts]
     data: Raw
 
     def content(self) -> bytes | None:
@@ -58,11 +81,15 @@ class JsonData(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", t
         return None if text == _NULL else text
 
 
+BinaryData.receipts = DataReceipts("BINARY")
+StringData.receipts = DataReceipts("STRING")
+JsonData.receipts = DataReceipts("JSON")
+
 Data: TypeAlias = BinaryData | StringData | JsonData
 
 
-class RecordV3(Struct, forbid_unknown_fields=True):
-    """One record as a caller sends it. Not `gc=False`: it holds lists."""
+class RecordV3(Struct, gc=False, forbid_unknown_fields=True):
+    """One record as a caller sends it."""
 
     partition_id: PartitionField | None = None
     headers: list[HeaderV3] | None = None
@@ -71,7 +98,7 @@ class RecordV3(Struct, forbid_unknown_fields=True):
     timestamp: TimestampField | dt.datetime | None = None
 
 
-class EntryV3(RecordV3, forbid_unknown_fields=True, kw_only=True):
+class EntryV3(RecordV3, gc=False, forbid_unknown_fields=True, kw_only=True):
     """One record of a batch, with the caller's own name for it."""
 
     id: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -81,14 +108,7 @@ class BatchV3(Struct, forbid_unknown_fields=True):
     entries: list[EntryV3]
 
 
-class DataReceipt(Struct, gc=False, frozen=True):
-    """What a key or value was taken for, and its size in bytes as stored."""
-
-    type: str
-    size: int
-
-
-class ReceiptV3(Struct):
+class ReceiptV3(Struct, gc=False):
     error_code: int
     cluster_id: str
     topic_name: str
@@ -99,7 +119,7 @@ class ReceiptV3(Struct):
     value: DataReceipt | None
 
 
-class EntryReceiptV3(Struct):
+class EntryReceiptV3(Struct, gc=False):
     id: str
     error_code: int
     cluster_id: str
@@ -137,21 +157,9 @@ def fields_of(record: RecordV3, now_ms: int) -> RecordFields:
     )
 
 
-_receipts: Final[dict[tuple[str, int], DataReceipt]] = {}
-RECEIPTS_MAX: Final = 4096
-
-
 def data_receipt(data: Data | None, content: bytes | None) -> DataReceipt | None:
-    """The receipt of a key or value; sizes recur, so receipts are shared."""
-    if data is None:
-        return None
-    wanted = (data.kind, 0 if content is None else len(content))
-    receipt = _receipts.get(wanted)
-    if receipt is None:
-        receipt = DataReceipt(*wanted)
-        if len(_receipts) < RECEIPTS_MAX:
-            _receipts[wanted] = receipt
-    return receipt
+    """The receipt of a key or value."""
+    return None if data is None else data.receipts[0 if content is None else len(content)]
 
 
 def receipt_of(
