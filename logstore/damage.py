@@ -72,6 +72,7 @@ def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -
         found = next_intact(segment.read_at, position, end, offset)
         end_position, next_offset = found or (end, segment.next_offset)
         add_gaps([segment], [Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))])
+        segment.rebuild_indexes()
         mark_damaged(log, offset)
         return
     raise storage_refusal(f"{segment.file.path} reads differently each time ({broken}): check the disk")

@@ -142,7 +142,7 @@ def iterate_segment(
                         yield InspectedBatch(path, at, batch.size_bytes, batch, "")
             except BrokenBatchError as broken:
                 found = next_intact(segment.read_at, broken.position, segment.size_bytes, expected)
-                end = found[0] if found is not None else segment.size_bytes
+                end, expected = found if found is not None else (segment.size_bytes, expected)
                 yield InspectedBatch(path, broken.position, end - broken.position, None, broken.reason)
                 position = end
 

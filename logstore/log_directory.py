@@ -58,8 +58,12 @@ class LogDirectory:
         defaults: LogConfig | None = None,
         reserved_bytes: int = 64 << 20,
         open_files_max: int = 512,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
-        """`open_files_max`: descriptors kept open for all logs together; half of a usual limit of 1,024."""
+        """`open_files_max`: descriptors kept open for all logs together; half of a usual limit of 1,024.
+
+        `checkpoint_bytes`: after so much was appended, checkpoints are written without being asked for.
+        """
         self.path = path = path.rstrip("/") or "/"
         self.defaults = defaults if defaults is not None else LogConfig()
         self.logs: dict[PartitionKey, PartitionLog] = {}
@@ -69,6 +73,7 @@ class LogDirectory:
         self._flusher = flusher
         self._lock_handle = -1
         self._deletions = 0
+        self._checkpoint_bytes = checkpoint_bytes
         self._checkpointed_bytes = 0
         self._disk = Disk(
             path,
@@ -278,7 +283,7 @@ class LogDirectory:
         self._checkpoints.write_now()
 
     def _checkpoint_if_due(self) -> None:
-        if self._disk.admitted_bytes - self._checkpointed_bytes >= CHECKPOINT_BYTES:
+        if self._disk.admitted_bytes - self._checkpointed_bytes >= self._checkpoint_bytes:
             self._checkpointed_bytes = self._disk.admitted_bytes
             self.checkpoint()
 

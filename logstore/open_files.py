@@ -7,6 +7,7 @@ is used again beneath that thread. Closing a file with unsynced bytes is safe on
 has seen is reported to the next descriptor's fdatasync (errseq_t, since 4.13).
 """
 
+import errno
 from collections import deque
 
 from logstore.storage import Storage
@@ -41,7 +42,7 @@ class OpenFiles:
         """The file's handle, opened now if it is not; OSError as the storage raises it."""
         if file.handle < 0:
             self._make_room()
-            file.handle = self._storage.open(file.path, create=create)
+            file.handle = self._open_now(file.path, create=create)
             self._open.append(file)
         file.was_used = True
         return file.handle
@@ -55,7 +56,7 @@ class OpenFiles:
     def unpin(self, file: OpenFile) -> None:
         assert file.pins > 0
         file.pins -= 1
-        if file.is_closing and not file.pins:
+        if not file.pins and (file.is_closing or len(self._open) > self.capacity):
             self.close(file)
 
     def close(self, file: OpenFile) -> None:
@@ -73,9 +74,20 @@ class OpenFiles:
         for file in list(self._open):
             self.close(file)
 
+    def _open_now(self, path: str, *, create: bool) -> int:
+        """Where the process may have no more descriptors, live with half of those that are open now."""
+        try:
+            return self._storage.open(path, create=create)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE} or not self._open:
+                raise
+        self.capacity = max(1, len(self._open) // 2)
+        self._make_room()
+        return self._storage.open(path, create=create)
+
     def _make_room(self) -> None:
-        """One turn of the clock at most twice: the first passes clear marks, the second finds an unused file."""
-        for _ in range(2 * len(self._open)):
+        """Close unused files until one more fits; a first turn of the clock clears the marks, a second finds them."""
+        for _ in range(3 * len(self._open)):
             if len(self._open) < self.capacity:
                 return
             file = self._open.popleft()

@@ -18,6 +18,7 @@ from logstore.batch_walk import OFFSET_SPAN
 from logstore.checkpoints import PartitionKey, RecoveryPoint
 from logstore.disk import OUT_OF_SPACE, storage_refusal
 from logstore.flusher import LogSync
+from logstore.leader_epochs import NO_EPOCH
 from logstore.log_answers import Appended, LogSlice, TimestampOffset
 from logstore.log_config import LogConfig, TimestampType
 from logstore.log_reader import ReadRequest, find_timestamp, read_slice
@@ -193,27 +194,30 @@ class PartitionLog:
     def append_replicated(self, buffer: bytearray | bytes | memoryview, *, now_ms: int) -> Appended | None:
         """As a follower: the leader's batches with their offsets and epochs; None where no whole batch is there.
 
-        Every CRC is checked. CORRUPT_MESSAGE for a broken batch, or one that begins below the log's end.
+        Every CRC is checked. CORRUPT_MESSAGE for a broken batch, one below the log's end, or of an older epoch (S4).
         """
+        epochs = self.leader_epochs
+        epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
         placed = []
         position, offset = 0, self.log_end_offset
         starts: list[tuple[int, int]] = []
         for batch in iterate_batches(buffer):
-            if not batch.crc_is_valid() or batch.base_offset < offset or batch.last_offset_delta < 0:
+            if not batch.crc_is_valid() or batch.base_offset < offset or batch.partition_leader_epoch < epoch:
                 raise RefusedError(
                     ErrorCode.CORRUPT_MESSAGE,
-                    f"{self.name}: a fetched batch at offset {batch.base_offset} is broken or not at {offset} or later",
+                    f"{self.name}: a fetched batch at offset {batch.base_offset}, epoch {batch.partition_leader_epoch},"
+                    f" is broken, or not at offset {offset} and epoch {epoch} or later",
                 )
             placed.append(Placed(position, batch.base_offset, batch.max_timestamp))
-            starts.append((batch.partition_leader_epoch, batch.base_offset))
             position += batch.size_bytes
-            offset = batch.next_offset
+            offset, epoch = batch.next_offset, batch.partition_leader_epoch
+            starts.append((epoch, batch.base_offset))
         if not placed:
             return None
         self.admit_append(position, now_ms)
         self._write(memoryview(buffer)[:position], placed, offset)
         for epoch, start_offset in starts:
-            self.leader_epochs.assign(epoch, start_offset)
+            epochs.assign(epoch, start_offset)
         return Appended(placed[0].base_offset, offset - 1, position, NO_TIMESTAMP)
 
     def admit_append(self, size_bytes: int, now_ms: int) -> None:

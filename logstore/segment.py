@@ -185,23 +185,28 @@ class Segment:
 
         What a crash lost of the index is found missing here or at a lookup, and built again.
         """
-        last = self.offset_index.last()
-        position = last[1] if last else 0
-        latest = self.time_index.last()
-        self._indexed_position = position
-        self._max_timestamp_ms = latest[0] if latest else NO_TIMESTAMP
-        self._max_timestamp_offset = self.base_offset + (latest[1] if latest else 0)
         try:
-            is_sound = self._learn_from(position, last)
-        except BrokenBatchError:
+            is_sound = self._learn_from_indexes()
+        except (BrokenBatchError, _IndexError):
             is_sound = False
         if not is_sound:
             self.rebuild_indexes()
 
-    def _learn_from(self, position: int, entry: tuple[int, int] | None) -> bool:
-        """Note the batches behind the last entry; False where that entry, or one after it, is not what it should be."""
-        for head in self.heads(position, self.base_offset + (entry[0] if entry else 0)):
-            if head.position - position > self.index_interval_bytes:
+    def _learn_from_indexes(self) -> bool:
+        """False where an index lacks entries, or its last one is not what the log says."""
+        entry, latest = self.offset_index.last() or (0, 0), self.time_index.last()
+        self._indexed_position = entry[1]
+        self._max_timestamp_ms, relative = latest or (NO_TIMESTAMP, 0)
+        self._max_timestamp_offset = self.base_offset + relative
+        if latest is not None:
+            offset = self.base_offset + relative
+            head = self._walk_to(offset, self.offset_index.floor(relative))
+            if head is None or head.max_timestamp_ms != latest[0]:
+                return False
+        for head in self.heads(entry[1], self.base_offset + entry[0]):
+            if head.position == entry[1] > 0 and head.max_timestamp_ms > self._max_timestamp_ms:
+                return False
+            if head.position - entry[1] > self.index_interval_bytes:
                 return False
             self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
         return True
