@@ -8,6 +8,7 @@ partition that cannot be read now is told in its place, and fails the request on
 
 import asyncio
 import itertools
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from api.http import json_guard
 from api.http.bodies import read_body
 from api.http.context import Context, context_of
 from api.http.errors import ApiError, bad_request
-from api.http.fetched_records import FORMATS, FetchedRecord, records_in, records_v3
+from api.http.fetched_records import FORMATS, FetchedRecord, Form, records_in, records_v3
 from api.http.fetching import EARLIEST, LATEST, Batches, FetchFrom, fetch_batches
 from api.http.in_flight import held_by_request
 from api.http.parameters import Parameters
@@ -63,6 +64,8 @@ class PartitionFailure(Struct):
 
 _decoder: Final = msgspec.json.Decoder(ConsumeRequest)
 _encode: Final = msgspec.json.Encoder().encode
+AT_ONCE: Final = 8
+"""Partitions read at the same time: with a batch each, that is as much memory as a pull may take beyond its bound."""
 _turns: Final = itertools.count()
 
 Found = dict[int, Batches | ApiError]
@@ -70,7 +73,7 @@ Found = dict[int, Batches | ApiError]
 
 async def post_consume(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     only = None if request.match_info["partition"] == "-" else find_partition(request, topic)
     parameters = Parameters(request)
     timeout_ms = parameters.integer("timeout", 0, maximum=context.settings.poll_timeout_ms_max)
@@ -78,30 +81,34 @@ async def post_consume(request: web.Request) -> web.StreamResponse:
     parameters.done()
     body = await read_body(request, context.settings)
     wanted = json_guard.decode(_decoder, body or b"{}")
-    found = await _fetch_all(context, topic, _positions(topic, wanted, only, context), timeout_ms)
+    positions = _positions(topic, wanted, only, context)
+    max_bytes = min(wanted.fetch_max_bytes, context.settings.fetch_bytes_max)
+    found = await _fetch_all(context, topic, positions, max_bytes=max_bytes, timeout_ms=timeout_ms)
     _raise_common_failure(found)
     held_by_request().take(sum(len(b.data) for b in found.values() if isinstance(b, Batches)))
+    listed = _listed(found, form, wanted.max_poll_records)
+    answer: dict[str, Any] = {
+        "cluster_id": context.node.cluster_id,
+        "topic_name": topic.name,
+        "partition_data_list": [listed[partition] for partition in positions],
+    }
+    return await large_reply(request, _encode(answer))
+
+
+def _listed(found: Found, form: Form, max_records: int) -> dict[int, PartitionData | PartitionFailure]:
+    """The records, as many as are wanted; whose records are cut off is told to read on from there."""
     listed: dict[int, PartitionData | PartitionFailure] = {}
-    left = wanted.max_poll_records
-    order = list(found)
-    turn = next(_turns) % len(order)
-    for partition in order[turn:] + order[:turn]:
-        batches = found[partition]
+    left = max_records
+    for partition, batches in found.items():
         if isinstance(batches, ApiError):
             listed[partition] = PartitionFailure(partition, batches.error_code, batches.message)
             continue
         taken, following = records_in(batches, max_records=left) if left else ([], batches.start_offset)
         records = records_v3(taken, partition, form)
         left -= len(records)
-        listed[partition] = PartitionData(
-            partition, following, batches.high_watermark, batches.log_start_offset, records
-        )
-    answer: dict[str, Any] = {
-        "cluster_id": context.node.cluster_id,
-        "topic_name": topic.name,
-        "partition_data_list": [listed[partition] for partition in order],
-    }
-    return await large_reply(request, _encode(answer))
+        bounds = (following, batches.high_watermark, batches.log_start_offset)
+        listed[partition] = PartitionData(partition, *bounds, records)
+    return listed
 
 
 def _positions(topic: Topic, wanted: ConsumeRequest, only: int | None, context: Context) -> dict[int, FetchFrom]:
@@ -124,14 +131,23 @@ def _positions(topic: Topic, wanted: ConsumeRequest, only: int | None, context: 
     return {p: FetchFrom(offset, wanted.timestamp, max_bytes, 1, 0) for p, offset in where.items()}
 
 
-async def _fetch_all(context: Context, topic: Topic, positions: dict[int, FetchFrom], timeout_ms: int) -> Found:
-    found = dict(
-        zip(
-            positions,
-            await asyncio.gather(*(_fetch(context, topic, p, wanted) for p, wanted in positions.items())),
-            strict=True,
-        )
-    )
+async def _fetch_all(
+    context: Context, topic: Topic, positions: dict[int, FetchFrom], *, max_bytes: int, timeout_ms: int
+) -> Found:
+    """In turns: another partition is the first one each time. By partition, in the order in which they were read."""
+    found: Found = {}
+    left_bytes = max_bytes
+    order = list(positions)
+    turn = next(_turns) % len(order)
+    order = order[turn:] + order[:turn]
+    for start in range(0, len(order), AT_ONCE):
+        some = order[start : start + AT_ONCE]
+        # Even the smallest fetch brings a whole batch: what is beyond the bound is not fetched at all.
+        each_bytes = max(left_bytes // len(some), 1) if left_bytes > 0 else 0
+        wanted = [positions[partition]._replace(max_bytes=each_bytes) for partition in some]
+        batches = await asyncio.gather(*map(partial(_fetch, context, topic), some, wanted))
+        found.update(zip(some, batches, strict=True))
+        left_bytes -= sum(len(outcome.data) for outcome in batches if isinstance(outcome, Batches))
     if timeout_ms == 0 or not all(isinstance(b, Batches) and not b.data for b in found.values()):
         return found
     waiting = {

@@ -45,7 +45,7 @@ class Shape(NamedTuple):
 
 async def get_records(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     parameters = Parameters(request)
     media_type = accepted(request, JSON, MSGPACK, NDJSON, RECORD_BATCH)
@@ -68,10 +68,11 @@ def fetch_from(parameters: Parameters, settings: HttpSettings) -> FetchFrom:
     timestamp_ms = parameters.optional_integer("timestamp")
     if offset is not None and timestamp_ms is not None:
         raise bad_request("offset and timestamp are both given: leave one out")
-    max_bytes = parameters.integer("max_bytes", MAX_BYTES_DEFAULT, minimum=1, maximum=MAX_INT32)
+    max_bytes = parameters.integer("max_bytes", MAX_BYTES_DEFAULT, maximum=MAX_INT32)
     min_bytes = parameters.integer("min_bytes", 1, maximum=MAX_INT32)
     timeout_ms = parameters.integer("timeout", 0, maximum=settings.poll_timeout_ms_max)
     max_bytes = min(max_bytes, settings.fetch_bytes_max)
+    timeout_ms = timeout_ms if max_bytes else 0
     if offset is None and timestamp_ms is None:
         offset = EARLIEST
     return FetchFrom(offset, timestamp_ms, max_bytes, min(min_bytes, max_bytes), timeout_ms)

@@ -13,6 +13,7 @@ from api.http.errors import RETRIABLE, ApiError
 from api.http.leading import Target, at_leader
 from api.http.media import RECORD_BATCH
 from api.http.routing import leader_headers
+from logstore.log_answers import OffsetOutOfRangeError
 
 if TYPE_CHECKING:
     from api.http.context import Context
@@ -38,6 +39,7 @@ class FetchFrom(NamedTuple):
     """An offset, `earliest` or `latest`."""
     timestamp_ms: int | None
     max_bytes: int
+    """0: nothing is read, only where the log stands is told."""
     min_bytes: int
     timeout_ms: int
 
@@ -96,6 +98,8 @@ def start_of(replica: Replica, wanted: FetchFrom) -> int:
 async def _fetch_here(context: Context, replica: Replica, wanted: FetchFrom, leader: Broker) -> Batches:
     start = start_of(replica, wanted)
     max_bytes, min_bytes = wanted.max_bytes, wanted.min_bytes
+    if max_bytes == 0:
+        return _standing(replica, start, leader)
     fetched = await replica.fetch(start, max_bytes=max_bytes, min_bytes=min_bytes)
     if wanted.timeout_ms > 0 and len(fetched.slice.data) < wanted.min_bytes:
         waited = await context.poll(
@@ -111,6 +115,13 @@ async def _fetch_here(context: Context, replica: Replica, wanted: FetchFrom, lea
         fetched.log_end_offset,
         leader,
     )
+
+
+def _standing(replica: Replica, start: int, leader: Broker) -> Batches:
+    earliest, high_watermark, end = replica.earliest_offset, replica.high_watermark, replica.log.log_end_offset
+    if not earliest <= start <= end:
+        raise OffsetOutOfRangeError(start, earliest=earliest, latest=high_watermark)
+    return Batches(b"", start, start, high_watermark, earliest, end, leader)
 
 
 async def _fetch_there(context: Context, leader: Broker, topic: Topic, partition: int, wanted: FetchFrom) -> Batches:

@@ -110,6 +110,14 @@ class GuardedConnection(web.RequestHandler):
         elif self.transport is not None:
             self.transport.abort()
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """What aiohttp refuses before the app is asked (an unknown `Expect`) is told in JSON too."""
+        if isinstance(resp, web.HTTPException):
+            resp = error_reply(ApiError(resp.status, resp.status, resp.text or resp.reason))
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 async def list_partitions(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     Parameters(request).done()
     indexes = list(range(len(topic.partitions)))
     states = await partition_states(context, topic, indexes, may_forward=not is_forwarded(request))
@@ -38,7 +38,7 @@ async def list_partitions(request: web.Request) -> web.Response:
 
 async def get_partition(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     Parameters(request).done()
     states = await partition_states(context, topic, [partition], may_forward=not is_forwarded(request))
@@ -93,7 +93,7 @@ async def get_replica(request: web.Request) -> web.Response:
 
 async def _replicas(request: web.Request) -> tuple[list[dict[str, Any]], Links, str]:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     index = find_partition(request, topic)
     Parameters(request).done()
     states = await partition_states(context, topic, [index], may_forward=not is_forwarded(request))
@@ -121,7 +121,7 @@ async def _replicas(request: web.Request) -> tuple[list[dict[str, Any]], Links, 
 async def get_offset(request: web.Request) -> web.Response:
     """`earliest_offset`, `latest_offset` (the next that will be readable); `?timestamp=`: the first at or after it."""
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     parameters = Parameters(request)
     timestamp_ms = parameters.optional_integer("timestamp")

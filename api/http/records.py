@@ -38,7 +38,7 @@ KNOWN_FORMS: Final = (JSON, MSGPACK, NDJSON, OCTET_STREAM, RECORD_BATCH)
 async def post_records(request: web.Request) -> web.StreamResponse:
     """Into the topic, or the partition that the path or `?partition_id=` names."""
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     parameters = Parameters(request)
     produce = open_produce(context, request, topic, parameters)
     form = content_type(request)

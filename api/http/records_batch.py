@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @produce_route
 async def post_records_batch(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     parameters = Parameters(request)
     produce = open_produce(context, request, topic, parameters)
     parameters.done()

@@ -7,6 +7,7 @@ sent (`?redirect=1`).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from api.http.errors import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FORWARDED: Final = "Kraft-Forwarded"
 """The broker id of the node that took the request; whoever carries it is answered here or not at all: no loops."""
+WAIT_S: Final = 0.01
 TOPIC_ID: Final = "Kraft-Topic-Id"
 """The id of the topic that a forwarding node means: a name may have been deleted and made again (S17)."""
 
@@ -46,14 +48,20 @@ def check_cluster(context: Context, request: web.Request) -> None:
         )
 
 
-def find_topic(context: Context, request: web.Request) -> Topic:
-    """The topic that the path names, in this node's image."""
+async def find_topic(context: Context, request: web.Request) -> Topic:
+    """The topic that the path names, in this node's image; one that another node has just created is waited for."""
     check_cluster(context, request)
     name = request.match_info["topic"]
     check_name(name)
     topic = context.node.image.topic(name)
-    if topic is None:
-        raise topic_not_found(name)
+    give_up = 0.0
+    while topic is None:
+        now = asyncio.get_running_loop().time()
+        give_up = give_up or now + context.settings.unknown_topic_wait_s
+        if now >= give_up:
+            raise topic_not_found(name)
+        await asyncio.sleep(WAIT_S)
+        topic = context.node.image.topic(name)
     wanted = request.headers.get(TOPIC_ID)
     if wanted is not None and _topic_id(wanted) != topic.topic_id:
         raise StaleRouteError(503, RETRIABLE, f"topic {name!r} has another id here: it was deleted and made again")

@@ -64,7 +64,7 @@ def _entries(request: web.Request, topic: Topic) -> list[ConfigEntry]:
 
 
 async def list_configs(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     links = Links(request)
     data = [_resource(links, topic, entry) for entry in _entries(request, topic)]
@@ -81,7 +81,7 @@ def _config_name(request: web.Request) -> str:
 
 
 async def get_config(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     name = _config_name(request)
     entry = next(entry for entry in _entries(request, topic) if entry.config.name == name)
@@ -90,7 +90,7 @@ async def get_config(request: web.Request) -> web.Response:
 
 async def put_config(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     Parameters(request).done()
     name = _config_name(request)
     body = await read_body(request, context.settings)
@@ -99,14 +99,14 @@ async def put_config(request: web.Request) -> web.Response:
 
 
 async def delete_config(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     return await _alter(request, topic, (ConfigChange(name=_config_name(request), operation="DELETE"),))
 
 
 async def alter_configs(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     Parameters(request).done()
     body = await read_body(request, context.settings)
     wanted = json_guard.decode(_alter_decoder, body)

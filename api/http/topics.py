@@ -92,7 +92,7 @@ async def list_topics(request: web.Request) -> web.Response:
 
 
 async def get_topic(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     return json_reply(_described(Links(request), topic))
 
@@ -143,7 +143,7 @@ def _assignments(wanted: list[ReplicasAssignment] | None) -> tuple[tuple[int, ..
 
 async def grow_topic(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     Parameters(request).done()
     body = await read_body(request, context.settings)
     wanted = json_guard.decode(_grown_decoder, body)
@@ -157,7 +157,7 @@ async def grow_topic(request: web.Request) -> web.Response:
 
 async def delete_topic(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     Parameters(request).done()
     await context.node.admin(
         DeleteTopicRequest(name=topic.name, topic_id=topic.topic_id), timeout_s=context.settings.admin_timeout_s

@@ -51,20 +51,20 @@ async def list_topics(request: web.Request) -> web.Response:
 
 
 async def get_topic(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     partitions = [_partition(topic, index) for index in range(len(topic.partitions))]
     return await large_json_reply(request, {"name": topic.name, "configs": topic.configs, "partitions": partitions})
 
 
 async def list_partitions(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     return await large_json_reply(request, [_partition(topic, index) for index in range(len(topic.partitions))])
 
 
 async def get_partition(request: web.Request) -> web.Response:
-    topic = find_topic(context_of(request), request)
+    topic = await find_topic(context_of(request), request)
     partition = find_partition(request, topic)
     Parameters(request).done()
     return json_reply(_partition(topic, partition))
@@ -81,7 +81,7 @@ def _partition(topic: Topic, index: int) -> dict[str, Any]:
 
 async def get_offsets(request: web.Request) -> web.Response:
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     Parameters(request).done()
     body, leader = await offsets_body(request, topic, partition, None)
@@ -93,7 +93,7 @@ async def get_offsets(request: web.Request) -> web.Response:
 async def post_records(request: web.Request) -> web.StreamResponse:
     """Into the topic, or into the partition that the path names."""
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic) if "partition" in request.match_info else None
     parameters = Parameters(request)
     produce = open_produce(context, request, topic, parameters)
@@ -133,7 +133,7 @@ def _records(produce: Produce, form: str, body: bytes) -> tuple[list[RecordField
 async def get_records(request: web.Request) -> web.StreamResponse:
     """Pandaproxy's fetch: a list of records from `offset` on."""
     context = context_of(request)
-    topic = find_topic(context, request)
+    topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     media_type = accepted(request, JSON_V2, BINARY_V2, MSGPACK)
     parameters = Parameters(request)

@@ -1,8 +1,11 @@
 """Topics, configs, partitions, brokers, the quorum: what is asked for is done, what is wrong is named."""
 
+import asyncio
+
 import pytest
 
 from broker.errors import OutcomeUnknownError
+from tests.api.http.conftest import quick
 from wire.errors import ErrorCode, RefusedError
 
 TOPICS = "/v3/clusters/-/topics"
@@ -245,3 +248,16 @@ async def test_a_bug_is_logged_and_told_as_ours(api, cluster):
     answer = await api("POST", TOPICS, json={"topic_name": "t"})
     assert (500, 50002) == (answer.status, answer.body["error_code"])
     assert "a bug" not in answer.body["message"]
+
+
+class TestCatchingUp:
+    @pytest.fixture
+    def settings(self):
+        return quick(unknown_topic_wait_s=5.0)
+
+    async def test_a_topic_that_another_node_has_just_created_is_waited_for(self, api, cluster):
+        waiting = asyncio.create_task(api("POST", f"{TOPICS}/t/records", json={}))
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+        await api.topic()
+        assert 200 == (await asyncio.wait_for(waiting, 5)).status

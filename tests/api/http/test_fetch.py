@@ -128,6 +128,15 @@ async def test_one_can_begin_at_either_end_or_at_a_time(api, query, offsets):
     assert 3 == answer.body["next_offset"]
 
 
+async def test_without_bytes_only_where_the_log_stands_is_told(api):
+    await api.topic()
+    await send(api, b"a", b"b", b"c")
+    answer = await api.fetch(query="offset=1&max_bytes=0")
+    assert ([], 1, 3) == tuple(answer.body[name] for name in ("records", "next_offset", "high_watermark"))
+    assert "false" == answer.headers["Stream-Up-To-Date"]
+    assert 416 == (await api.fetch(query="offset=9&max_bytes=0")).status
+
+
 async def test_an_offset_out_of_range_is_told_both_bounds(api, cluster):
     await api.topic()
     await send(api, b"a", b"b", b"c")
@@ -149,7 +158,7 @@ async def test_an_offset_out_of_range_is_told_both_bounds(api, cluster):
         ("offset=9999999999999999999999", "offset"),
         ("offset=9223372036854775808", "offset"),
         ("offset=0&timestamp=0", "timestamp"),
-        ("max_bytes=0", "max_bytes"),
+        ("max_bytes=-1", "max_bytes"),
         ("max_bytes=many", "max_bytes"),
         ("max_records=0", "max_records"),
         ("timeout=60001", "timeout"),
@@ -314,6 +323,23 @@ class TestConsume:
         await api("POST", "/v3/clusters/-/topics/t/records", json={"partition_id": 1})
         answer = await asyncio.wait_for(waiting, 5)
         assert [0, 1, 0] == [len(data["records"]) for data in answer.body["partition_data_list"]]
+
+    async def test_bytes_have_a_bound_and_the_rest_comes_with_the_next_pull(self, api):
+        await api.topic(partitions=40)
+        octets = {"Content-Type": "application/octet-stream"}
+        for partition in range(40):
+            path = f"/v3/clusters/-/topics/t/partitions/{partition}/records"
+            assert 200 == (await api("POST", path, data=b"x" * 10_000, headers=octets)).status
+        positions, pulls = dict.fromkeys(range(40), 0), 0
+        while min(positions.values()) == 0:
+            offsets = [{"partition_id": p, "offset": o} for p, o in positions.items()]
+            answer = await api("POST", self.PATH, json={"offsets": offsets, "fetch_max_bytes": 50_000})
+            data = answer.body["partition_data_list"]
+            assert 40 == len(data)
+            assert 1 <= sum(len(item["records"]) for item in data) <= 20
+            positions = {item["partition_id"]: item["next_offset"] for item in data}
+            pulls += 1
+        assert pulls <= 10
 
     @pytest.mark.parametrize(
         ("body", "status", "word"),

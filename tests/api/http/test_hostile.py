@@ -255,6 +255,18 @@ async def test_what_is_no_http_is_told_so_in_json(cluster, request_bytes):
     await until(lambda: cluster.listeners[0].connections == 0)
 
 
+async def test_an_expectation_that_cannot_be_met_is_told_in_json(cluster):
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        status, body = await connection.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n\r\n")
+    assert (417, 417) == (status, json.loads(body)["error_code"])
+
+
+async def test_an_upgrade_is_not_offered(cluster):
+    async with RawConnection(cluster.listeners[0].port) as connection:
+        upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        assert 200 == (await connection.ask(upgrade))[0]
+
+
 @pytest.mark.parametrize("chunk", [b"zz\r\nab\r\n", b"-1\r\n\r\n", b"ffffffffffffffffff\r\n", b"5\r\nabcdefgh\r\n"])
 async def test_broken_chunks_write_nothing(api, cluster, chunk):
     await api.topic()
