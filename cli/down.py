@@ -7,7 +7,7 @@ from cli import node_process
 from cli.data_directory import LocalNode, exclusive, require_cluster
 from cli.failure import ExitCode, Failure
 from cli.invocation import command, current, data_directory_option
-from cli.rendering import count, print_document
+from cli.rendering import count, nodes_named, print_document
 
 TIMEOUT_S = 30.0
 
@@ -34,15 +34,16 @@ def down(data_directory: str) -> None:
     seconds = time.monotonic() - began_s
     if killed:
         invocation.notice(
-            f"kraft: node {_ids(killed)} did not stop in time and was killed; it checks its log at the next start"
+            f"kraft: {nodes_named(_ids(killed), verb=False)} did not stop in time and had to be killed; "
+            "what was acknowledged is on disk"
         )
     still = [node for node in cluster.nodes if node_process.running_pid(node) is not None]
     if still:
-        raise Failure(f"node {_ids(still)} could not be stopped", ExitCode.UNAVAILABLE)
+        raise Failure(f"{nodes_named(_ids(still))} still running", ExitCode.UNAVAILABLE)
     document = {"stopped": [node.node_id for node in stopped], "killed": [node.node_id for node in killed]}
     stopped_text = f"Stopped {count(len(stopped) + len(killed), 'node')} in {seconds:.1f} s."
     print_document(invocation, document, [stopped_text if stopped or killed else "No node was running."])
 
 
-def _ids(nodes: list[LocalNode]) -> str:
-    return ", ".join(str(node.node_id) for node in nodes)
+def _ids(nodes: list[LocalNode]) -> list[int]:
+    return [node.node_id for node in nodes]

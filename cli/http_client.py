@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+import click
+
 from cli.bootstrap import Server, servers
 from cli.failure import ExitCode, Failure
 from cli.invocation import Invocation
@@ -98,8 +100,10 @@ class HttpClient:
 
     @classmethod
     def of(cls, invocation: Invocation) -> "HttpClient":
-        """The client of this run of the command line."""
-        return cls(servers(invocation), timeout_s=invocation.timeout_s or DEFAULT_TIMEOUT_S)
+        """The client of the command that runs; its connection is closed when the command ends."""
+        client = cls(servers(invocation), timeout_s=invocation.timeout_s or DEFAULT_TIMEOUT_S)
+        click.get_current_context().call_on_close(client.close)
+        return client
 
     @property
     def server(self) -> Server:
@@ -233,7 +237,7 @@ class HttpClient:
             if (port := usual_http_port(server.port)) is not None:
                 meant = server._replace(port=port)
                 return f"; {server.port} is a port for Kafka's protocol or other nodes, kraft speaks HTTP: -b {meant}"
-        return "" if len(self._servers) > 1 else ". Is the cluster up? kraft status; kraft up"
+        return ". Is the cluster up? kraft status; kraft up"
 
 
 def _exchange(connection: http.client.HTTPConnection, wanted: Request, deadline: float) -> Answer:

@@ -48,24 +48,29 @@ class LineFormat(NamedTuple):
 
 def runs(descriptor: int, line_format: LineFormat) -> Iterator[list[Line]]:
     """The input's records in order, cut where a batch is full and where the input has nothing more at the moment."""
-    number, waiting, waiting_bytes, rest = 0, list[Line](), 0, b""
+    number, waiting, waiting_bytes = 0, list[Line](), 0
+    rest, rest_bytes = list[bytes](), 0  # the pieces of a line whose end has not come yet
     parse = line_format.parse
     while piece := os.read(descriptor, READ_BYTES):
-        *texts, rest = (rest + piece).split(b"\n")
-        if len(rest) > LINE_BYTES_MAX:
-            raise Failure(f"line {number + len(texts) + 1} is longer than {LINE_BYTES_MAX >> 20} MiB")
-        for text in texts:
-            number += 1
-            waiting.append(parse(number, text))
-            waiting_bytes += len(text)
-            if waiting_bytes >= RUN_BYTES or len(waiting) >= RUN_RECORDS:
-                yield waiting
-                waiting, waiting_bytes = [], 0
+        rest.append(piece)
+        rest_bytes += len(piece)
+        if b"\n" in piece:
+            *texts, last = b"".join(rest).split(b"\n")
+            rest, rest_bytes = [last], len(last)
+            for text in texts:
+                number += 1
+                waiting.append(parse(number, text))
+                waiting_bytes += len(text)
+                if waiting_bytes >= RUN_BYTES or len(waiting) >= RUN_RECORDS:
+                    yield waiting
+                    waiting, waiting_bytes = [], 0
+        if rest_bytes > LINE_BYTES_MAX:
+            raise Failure(f"line {number + 1} is longer than {LINE_BYTES_MAX >> 20} MiB")
         if waiting and not _has_more(descriptor):
             yield waiting
             waiting, waiting_bytes = [], 0
-    if rest:
-        waiting.append(parse(number + 1, rest))
+    if rest_bytes:
+        waiting.append(parse(number + 1, b"".join(rest)))
     if waiting:
         yield waiting
 

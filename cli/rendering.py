@@ -78,6 +78,14 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def nodes_named(node_ids: Sequence[int], *, verb: bool = True) -> str:
+    """`node 2 is`, `nodes 1 and 3 are`; with `verb` False without the verb."""
+    *most, last = [str(node_id) for node_id in node_ids]
+    if not most:
+        return f"node {last} is" if verb else f"node {last}"
+    return f"nodes {', '.join(most)} and {last}{' are' if verb else ''}"
+
+
 def size(number_bytes: float) -> str:
     """Bytes as a person says them: `812 B`, `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):

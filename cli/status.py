@@ -9,7 +9,7 @@ from cli.data_directory import HOST, LocalCluster, LocalNode, require_cluster, s
 from cli.failure import ExitCode, Failure
 from cli.http_client import CLUSTER, HttpClient
 from cli.invocation import command, current, data_directory_option
-from cli.rendering import Column, count, print_document, table_lines
+from cli.rendering import Column, count, nodes_named, print_document, table_lines
 
 TIMEOUT_S = 5.0
 COLUMNS = (
@@ -45,12 +45,13 @@ def status(data_directory: str) -> None:
         "partitions_count": None,
     }
     if answering:
-        _add_cluster_facts(document, HttpClient(answering, timeout_s=invocation.timeout_s or TIMEOUT_S))
+        client = HttpClient(answering, timeout_s=invocation.timeout_s or TIMEOUT_S)
+        _add_cluster_facts(document, client)
+        client.close()
     print_document(invocation, document, _lines(cluster, document, wide=invocation.format == "wide"))
-    lacking = [str(row["node_id"]) for row in nodes if row["state"] != "ready"]
+    lacking = [row["node_id"] for row in nodes if row["state"] != "ready"]
     if lacking:
-        word = "node" if len(lacking) == 1 else "nodes"
-        raise Failure(f"{word} {', '.join(lacking)} not ready", ExitCode.UNAVAILABLE)
+        raise Failure(f"{nodes_named(lacking)} not ready", ExitCode.UNAVAILABLE)
 
 
 def _node_row(node: LocalNode) -> dict[str, Any]:

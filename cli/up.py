@@ -25,6 +25,7 @@ from cli.data_directory import (
 from cli.failure import ExitCode, Failure
 from cli.invocation import Invocation, command, current, data_directory_option
 from cli.progress import StatusLine
+from cli.rendering import nodes_named
 from cli.startup import check_ports, start_all
 from cli.up_report import report
 
@@ -145,11 +146,10 @@ def _check_settings(invocation: Invocation, settings: Sequence[str]) -> None:
 
 
 def _refuse_running(cluster: LocalCluster) -> None:
-    running = [str(node.node_id) for node in cluster.nodes if node_process.running_pid(node) is not None]
+    running = [node.node_id for node in cluster.nodes if node_process.running_pid(node) is not None]
     if running:
-        raise Failure(
-            f"--fresh deletes all data, but node {', '.join(running)} is running: kraft down first", ExitCode.CONFLICT
-        )
+        message = f"--fresh deletes all data, but {nodes_named(running)} running: kraft down first"
+        raise Failure(message, ExitCode.CONFLICT)
 
 
 def _environment() -> dict[str, str]:
