@@ -31,7 +31,9 @@ class Misfortune:
         weather.loss = chance.choice([0.0, 0.0, 0.02, 0.2])
         weather.duplication = chance.choice([0.0, 0.05, 0.2])
         weather.stragglers = chance.choice([0.0, 0.02, 0.1])
+        weather.straggle_s = chance.choice([0.1, 1.5, 5.0])
         weather.latency_s = chance.choice([(0.0005, 0.002), (0.001, 0.05)])
+        self.wipes_seldom = chance.random() < 0.75
         self.calamity_every_s = chance.choice([0.3, 1.0, 2.0])
 
     def run(self) -> None:
@@ -62,7 +64,7 @@ class Misfortune:
             return
         often = [self._crash, self._restart, self._clear_up]
         seldom = [self._cut_power_soon, self._pause, self._partition, self._one_way, self._reconnect, self._wipe]
-        calamities = often + often + seldom
+        calamities = often + often + (seldom if self.wipes_seldom else [self._wipe] * 3)
         self.chance.choice(calamities)()
         self.cluster.at(self.cluster.now + self.chance.random() * self.calamity_every_s, self._calamity)
 

@@ -61,7 +61,7 @@ class RecordingMachine:
         if index <= self.last_index:
             raise CommittedIsLostError(f"index {index} applied after {self.last_index}")
         if self._history.setdefault(index, command) != command:
-            raise CommittedIsLostError(f"index {index}: {command!r} after {self._history[index]!r}")
+            raise CommittedIsLostError(f"{index}: {name_of(command)!r} and {name_of(self._history[index])!r}")
         self.last_index = index
         self.applied.append(name_of(command))
         return len(self.applied)
