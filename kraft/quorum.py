@@ -69,7 +69,7 @@ class MetadataQuorum(Protocol):
         """
 
     def status(self) -> QuorumStatus:
-        """What the member last said about itself: at most 50 ms old while it changes, 500 ms while it does not."""
+        """What the member last said about itself: at most 0.25 s old where anything changed, 0.75 s elsewhere."""
 
     def on_role_change(self, callback: Callable[[RoleChange], None]) -> None:
         """Called at every change of (term, leader, is_leader), in order."""

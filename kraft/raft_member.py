@@ -1,7 +1,7 @@
 """A voter on the quorum's thread: the core, its links, and the loop that makes the core take its turns.
 
-Owns when the core ticks: once after any burst of messages, connections and proposals, and at least every
-`TICK_INTERVAL_S`. The rules are the core's, the bytes the transport's, the futures the face's.
+Owns when the core ticks: once after any burst of messages, connections and proposals, at its next deadline, and at
+least every `IDLE_TURN_S`. The rules are the core's, the bytes the transport's, the futures the face's.
 
 Invariants: the core is ticked from one place, never re-entered; all that one round answered reaches the node's loop
 with one wake-up; after a failure nothing is ticked or sent.
@@ -20,9 +20,12 @@ from kraft.quorum_config import QuorumConfig, StateMachine
 from kraft.status import QuorumStatus, RoleChange
 from kraft.threaded_quorum import MemberReports
 
-TICK_INTERVAL_S: Final = 0.05
-"""The longest time without a turn of the core; a turn that a message caused counts, which keeps an idle node cheap."""
-STATUS_INTERVAL_S: Final = 0.5
+IDLE_TURN_S: Final = 0.2
+"""The longest time without a turn of the core. Its own deadlines (the next heartbeat, the next campaign) are met to the
+millisecond, so nothing waits for this one; every needless wake-up is what an idle node costs."""
+SHORTEST_PAUSE_S: Final = 0.005
+STATUS_CHANGED_S: Final = 0.05
+STATUS_UNCHANGED_S: Final = 0.5
 
 
 class RaftMember:
@@ -32,7 +35,7 @@ class RaftMember:
         self._loop = asyncio.get_running_loop()
         self._reports = reports
         self._is_tick_due = False
-        self._ticked_at_s = 0.0
+        self._due_at_s = 0.0
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._status_seen: tuple[int | None, ...] = ()
@@ -72,7 +75,7 @@ class RaftMember:
         except BaseException:
             self.core.close()
             raise
-        self._on_timer()
+        self._tick()
 
     async def stop(self) -> None:
         """Close files and links."""
@@ -104,27 +107,37 @@ class RaftMember:
 
     def _tick(self) -> None:
         self._is_tick_due = False
-        self._ticked_at_s = self._loop.time()
         if self._is_stopped or self.core.failure is not None:
             return
         if self.core.tick():
             self.wake()
+        self._report_status()
         self._reports.flush()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the timer go off at the core's next deadline; a later one than needed is moved, an earlier one stays."""
+        deadline_s = self.core.next_heartbeat_at if self.core.is_leader else self.core.campaign_at
+        pause_s = min(max(deadline_s - self.core.now(), SHORTEST_PAUSE_S), IDLE_TURN_S)
+        self._due_at_s = self._loop.time() + pause_s
+        if self._timer is not None:
+            if self._timer.when() <= self._due_at_s + 0.001:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(pause_s + 0.001, self._on_timer)
 
     def _on_timer(self) -> None:
-        since_tick_s = self._loop.time() - self._ticked_at_s
-        if since_tick_s < 0.9 * TICK_INTERVAL_S:
-            self._timer = self._loop.call_later(TICK_INTERVAL_S - since_tick_s, self._on_timer)
-        else:
-            self._timer = self._loop.call_later(TICK_INTERVAL_S, self._on_timer)
+        self._timer = None
+        if self._loop.time() >= self._due_at_s:
             self._tick()
-        self._report_status()
+        else:  # messages came in between and moved the deadline
+            self._timer = self._loop.call_at(self._due_at_s + 0.001, self._on_timer)
 
     def _report_status(self) -> None:
         seen = (self.term, self.leader_id, self.core.commit_index, self.last_applied)
-        now_s = self._loop.time()
-        if seen != self._status_seen or now_s - self._status_at_s >= STATUS_INTERVAL_S:
-            self._status_seen, self._status_at_s = seen, now_s
+        age_s = self._loop.time() - self._status_at_s
+        if age_s >= (STATUS_UNCHANGED_S if seen == self._status_seen else STATUS_CHANGED_S):
+            self._status_seen, self._status_at_s = seen, self._loop.time()
             self._reports.status_changed(self.core.status())
 
     def _applied(self, index: int) -> None:
