@@ -61,8 +61,10 @@ def running_pid(node: LocalNode) -> int | None:
     except (OSError, ValueError):
         return None
     identity = process_identity(pid)
-    if identity is None or identity.started != started or str(node.config_file) not in identity.command_line:
+    if identity is None or identity.started != started:
         return None
+    if identity.command_line and str(node.config_file) not in identity.command_line:
+        return None  # an empty one is that of a process which is ending
     return pid
 
 
@@ -77,7 +79,17 @@ def process_identity(pid: int) -> ProcessIdentity | None:
         command_line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (OSError, ValueError):
         return None
-    return None if fields[0] in "ZX" else ProcessIdentity(fields[19], command_line)
+    return None if _is_over(folder, fields[0]) else ProcessIdentity(fields[19], command_line)
+
+
+def _is_over(folder: Path, state: str) -> bool:
+    """Nothing of it is left but its entry: while another of its threads ends, its sockets may still be open."""
+    if state == "X":
+        return True
+    try:
+        return state == "Z" and len(list((folder / "task").iterdir())) <= 1
+    except OSError:
+        return True
 
 
 def _identity_from_ps(pid: int) -> ProcessIdentity | None:

@@ -6,10 +6,8 @@ Invariant: every process that is started here is either ready when `start_all` r
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cli import node_process, readiness
 from cli.data_directory import LocalCluster, LocalNode, shown
@@ -17,39 +15,54 @@ from cli.failure import ExitCode, Failure
 from cli.ports import holder_of, is_free
 from cli.progress import StatusLine
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 POLL_INTERVAL_S: Final = 0.02
 PATIENCE_AFTER_DEATH_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 LOG_TAIL_BYTES: Final = 64 * 1024
 
 
-@dataclass(slots=True)
 class Startup:
     """Nodes on their way up: `started` are ours to stop, `waiting` are not ready yet, `dead` ended with a cause."""
 
-    started: dict[LocalNode, Popen[bytes]]
-    log_offsets: Mapping[LocalNode, int]
-    waiting: dict[LocalNode, tuple[str, ...]]
-    dead: dict[LocalNode, str] = field(default_factory=dict)
+    def __init__(self, nodes: Sequence[LocalNode], settings: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.started: dict[LocalNode, Popen[bytes]] = {}
+        self.waiting: dict[LocalNode, tuple[str, ...]] = dict.fromkeys(nodes, ())
+        self.dead: dict[LocalNode, str] = {}
+        self._log_offsets: dict[LocalNode, int] = {}
+        self._settings = settings
+        self._environment = environment
+
+    def start(self, node: LocalNode) -> None:
+        """Start one node."""
+        self._log_offsets[node] = _size(node.log_file)
+        self.started[node] = node_process.start(node, self._settings, self._environment)
 
     def look(self) -> None:
         """Bring `waiting` and `dead` up to date."""
         for node in list(self.waiting):
             process = self.started.get(node)
             if process is not None and process.poll() is not None:
-                self.dead[node] = cause_of_death(node, self.log_offsets[node], process.returncode)
+                self.dead[node] = cause_of_death(node, self._log_offsets[node], process.returncode)
                 node.pid_file.unlink(missing_ok=True)
             elif not (found := readiness.ask(node)).ready:
                 self.waiting[node] = found.reasons
+                if process is None and node_process.running_pid(node) is None:
+                    self.start(node)  # it was there a moment ago: killed, and not yet gone when we looked
                 continue
             del self.waiting[node]
 
 
-def check_ports(nodes: Sequence[LocalNode], *, advice: str) -> None:
-    """Refuse to start a node whose port somebody has, and say who."""
+def check_ports(nodes: Sequence[LocalNode], *, advice: str, patience_s: float = 0.0) -> None:
+    """Refuse to start a node whose port somebody has, and say who; a node that was just killed is given a moment."""
+    deadline = time.monotonic() + patience_s
     for node in nodes:
         for name, port in (("HTTP", node.http_port), ("peer", node.peer_port)):
-            if not is_free(port):
+            while not (free := is_free(port)) and time.monotonic() < deadline:
+                time.sleep(POLL_INTERVAL_S)
+            if not free:
                 raise Failure(
                     f"port {port} ({name} of node {node.node_id}) is in use by {holder_of(port) or 'another process'}; "
                     f"{advice}",
@@ -71,19 +84,17 @@ def start_all(
 
     `all_or_none`: a first start: when one node fails the others are stopped too.
     """
-    offsets = {node: _size(node.log_file) for node in down}
-    started: dict[LocalNode, Popen[bytes]] = {}
+    startup = Startup(cluster.nodes, settings, environment)
     try:
         for node in down:
-            started[node] = node_process.start(node, settings, environment)
-        startup = Startup(started, offsets, dict.fromkeys(cluster.nodes, ()))
+            startup.start(node)
         _wait(startup, timeout_s=timeout_s, all_or_none=all_or_none, status_line=status_line)
     except KeyboardInterrupt:
-        node_process.stop(list(started), timeout_s=STOP_TIMEOUT_S)
+        node_process.stop(list(startup.started), timeout_s=STOP_TIMEOUT_S)
         raise
     except Failure:
         if all_or_none:
-            node_process.stop(list(started), timeout_s=STOP_TIMEOUT_S)
+            node_process.stop(list(startup.started), timeout_s=STOP_TIMEOUT_S)
         raise
 
 
@@ -135,7 +146,7 @@ def cause_of_death(node: LocalNode, log_offset: int, return_code: int) -> str:
 def _log_text(line: str) -> str:
     """A log line for a person: JSON lines by their error or event, those of low level not at all."""
     if not line.startswith("{"):
-        return line.removeprefix("kraft: ")
+        return line.removeprefix("kraft node: ").removeprefix("kraft: ")
     try:
         entry: Any = json.loads(line)
     except ValueError:

@@ -91,7 +91,7 @@ def _up(
         overrides = _overrides(invocation, cluster, settings)
     down = [node for node in cluster.nodes if node_process.running_pid(node) is None]
     if not is_new:
-        check_ports(down, advice="stop it: this cluster keeps its ports for life")
+        check_ports(down, advice="stop it: this cluster keeps its ports for life", patience_s=1.0)
     start_all(
         cluster,
         down,
