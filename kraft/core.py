@@ -107,6 +107,14 @@ class Core(Replication):
         self._is_closed = False
         self.disk = PosixDisk(config.directory) if disk is None else disk
         self.disk.lock()
+        try:
+            self._open(transport)
+        except BaseException:
+            self.disk.close()
+            raise
+
+    def _open(self, transport: CoreTransport) -> None:
+        config = self.config
         self.journal = open_journal(config, self.disk)
         self.directories = {}
         snapshot = load_snapshot(self.disk)

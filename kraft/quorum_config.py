@@ -43,7 +43,7 @@ class QuorumConfig:
     """One node's place in the quorum. A node that is not in `voters` is an observer: it never votes and never appends.
 
     `voters` maps node id to (host, port) of the peer listener; `listen` is this node's own bind address; `directory`
-    holds the journal, the term and vote, and the snapshot, and nothing else.
+    holds the journal, the term and vote, the snapshot and a lock, and nothing else.
     """
 
     cluster_id: str

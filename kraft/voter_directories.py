@@ -68,7 +68,7 @@ class Newcomers:
 
     def __init__(self) -> None:
         self._waiting: dict[int, Newcomer] = {}
-        self._proposed: set[UUID] = set()
+        self._proposed: set[VoterDirectoryChanged] = set()
 
     def seen(self, node_id: int, directory: UUID, *, last_index: int) -> None:
         """A message of an unseated directory arrived while the leader's log ended at `last_index`."""
@@ -83,7 +83,10 @@ class Newcomers:
     def due(self, node_id: int, *, match_index: int, committed: UUID | None) -> VoterDirectoryChanged | None:
         """The change to propose, once, when the voter has caught up."""
         waiting = self._waiting.get(node_id)
-        if waiting is None or match_index < waiting.caught_up_at or waiting.directory in self._proposed:
+        if waiting is None or match_index < waiting.caught_up_at or waiting.directory == committed:
             return None
-        self._proposed.add(waiting.directory)
-        return VoterDirectoryChanged(node_id, committed, waiting.directory)
+        change = VoterDirectoryChanged(node_id, committed, waiting.directory)
+        if change in self._proposed:
+            return None
+        self._proposed.add(change)
+        return change

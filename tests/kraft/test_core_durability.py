@@ -117,6 +117,20 @@ def test_a_damaged_file_stops_the_node_before_any_message(file):
         assert not [sender for sender, _, _ in cluster.messages if sender == victim]
 
 
+def test_a_refused_start_leaves_the_directory_free_for_the_next():
+    with simulated(1) as cluster:
+        cluster.commit(b"a")
+        cluster.crash(1)
+        disk = cluster.nodes[1].disk
+        journal = disk.read("journal")
+        disk.overwrite("journal", b"")
+        with pytest.raises(DamagedError):
+            cluster.start(1)
+        disk.overwrite("journal", journal)
+        cluster.start(1)
+        cluster.commit(b"b")
+
+
 @pytest.mark.parametrize("file", ["journal", "term-and-vote", "snapshot"])
 def test_a_missing_file_is_not_taken_for_a_new_voter(file):
     with simulated(3, seed=1, snapshot_entries=20, retained_entries=5) as cluster:

@@ -255,6 +255,9 @@ def test_a_newcomer_is_proposed_once_and_only_with_all_that_the_log_held_at_its_
     assert newcomers.due(3, match_index=101, committed=UUID(int=1)) is None
     newcomers.seen(3, UUID(int=10), last_index=300)
     assert newcomers.due(3, match_index=200, committed=UUID(int=1)) is None, "wiped again: it begins again"
+    assert newcomers.due(3, match_index=300, committed=UUID(int=1)) is not None
+    assert newcomers.due(3, match_index=300, committed=directory) is not None, "the first change came in between"
+    assert newcomers.due(3, match_index=300, committed=UUID(int=10)) is None
 
 
 def test_a_change_of_a_directory_that_is_no_longer_the_committed_one_changes_nothing():
