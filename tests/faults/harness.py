@@ -1,0 +1,190 @@
+"""Real nodes in real processes, made to die, pause and come back by pid.
+
+Owns every process that it starts: `close` kills them all, paused ones too, however a test ended. Formed with `kraft up
+--any-port`, restarted one by one. Refuses to signal a pid that is not (any more) the node's. Logs stay
+in each node's folder, which pytest keeps; their tails are shown when a test fails.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.faults.client import Client, DoubtfulError, NotSentError
+
+KRAFT = Path(sys.executable).parent / "kraft"
+READY_S = 30.0
+POLL_S = 0.02
+LOG_TAIL_LINES = 25
+
+
+def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = READY_S) -> None:
+    """Poll `condition` until it holds; fail with `what` (a sentence of what should have happened)."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"after {timeout_s} s still not: {what}")
+        time.sleep(POLL_S)  # sleeps: another process's state, which nothing announces
+
+
+class Node:
+    """One node's process, over several lives."""
+
+    def __init__(self, node_id: int, directory: Path, port: int, pid: int) -> None:
+        self.node_id = node_id
+        self.directory = directory
+        self.port = port
+        self.pid = pid
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config_file(self) -> Path:
+        return self.directory / "server.properties"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "kraft.log"
+
+    def client(self, *, timeout_s: float = 10.0) -> Client:
+        return Client(self.port, timeout_s=timeout_s)
+
+    def is_running(self) -> bool:
+        """Its process exists and is more than a zombie."""
+        if self._child is not None and self._child.poll() is not None:
+            return False
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            return False
+        return state not in "ZX" and str(self.config_file) in command
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.is_running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and return when it is gone."""
+        self.signal(signal.SIGKILL)
+        wait_until(lambda: not self.is_running(), f"node {self.node_id} is gone", timeout_s=10)
+        if self._child is not None:
+            self._child.wait()
+
+    def start(self, *arguments: str) -> None:
+        """Start it again as `kraft up` does; returns at once."""
+        assert not self.is_running(), f"node {self.node_id} runs already"
+        with self.log_file.open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "kraft_bundle.server", "-c", str(self.config_file), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+        self.pid = self._child.pid
+
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
+        wait_until(
+            lambda: self.is_ready() or not self.is_running(), f"node {self.node_id} is ready", timeout_s=timeout_s
+        )
+        assert self.is_running(), f"node {self.node_id} died instead of getting ready:\n{self.log_tail()}"
+
+    def is_ready(self) -> bool:
+        try:
+            with self.client(timeout_s=2) as client:
+                return client.get("/readyz").status == 200
+        except (NotSentError, DoubtfulError):
+            return False
+
+    def exit_code(self, timeout_s: float = READY_S) -> int:
+        """Of a node that ends by itself."""
+        assert self._child is not None, "only of a node that this test started"
+        return self._child.wait(timeout_s)
+
+    def ask(self, path: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        with self.client(timeout_s=timeout_s) as client:
+            answer = client.get(path)
+        assert answer.status == 200, (path, answer.status, answer.body[:500])
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def quorum(self) -> dict[str, Any]:
+        return self.ask("/v3/clusters/-/quorum")
+
+    def log_tail(self) -> str:
+        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+class Cluster:
+    """Nodes on this machine, formed from nothing in `directory`."""
+
+    def __init__(self, directory: Path, nodes: int, settings: Iterable[str] = ()) -> None:
+        command = [str(KRAFT), "up", "-n", str(nodes), "--any-port", "--data-dir", str(directory), "--format", "json"]
+        command += [option for setting in settings for option in ("--set", setting)]
+        self.directory = directory
+        self.nodes: dict[int, Node] = {}
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert answer.returncode == 0, answer.stderr
+        for node in json.loads(answer.stdout)["nodes"]:
+            node_id, port = node["node_id"], int(node["http"].rsplit(":", 1)[1])
+            self.nodes[node_id] = Node(node_id, directory / f"node-{node_id}", port, node["pid"])
+
+    def __getitem__(self, node_id: int) -> Node:
+        return self.nodes[node_id]
+
+    @property
+    def ports(self) -> list[int]:
+        return [node.port for node in self.nodes.values()]
+
+    def wait_ready(self) -> None:
+        for node in self.nodes.values():
+            node.wait_ready()
+
+    def restart_dead(self) -> None:
+        """Start every node that does not run, and wait until all are ready."""
+        for node in self.nodes.values():
+            if not node.is_running():
+                node.start()
+        self.wait_ready()
+
+    def quorum_leader(self, *, among: Iterable[int] | None = None) -> Node:
+        """The node that these nodes agree to be the leader."""
+        asked = [self.nodes[node_id] for node_id in (among or self.nodes)]
+
+        def leaders() -> set[int | None]:
+            try:
+                return {node.quorum()["leader_id"] for node in asked}
+            except (NotSentError, DoubtfulError):
+                return {None}
+
+        wait_until(lambda: len(leaders() - {None}) == 1 and None not in leaders(), "one leader of the quorum")
+        leader_id = asked[0].quorum()["leader_id"]
+        return self.nodes[leader_id]
+
+    def leader_of(self, topic: str, partition: int) -> Node:
+        """The node that leads the partition."""
+        path = f"/v3/clusters/-/topics/{topic}/partitions/{partition}"
+        for node in self.nodes.values():
+            with contextlib.suppress(NotSentError, DoubtfulError, http.client.HTTPException):
+                return self.nodes[node.ask(path)["leader_id"]]
+        raise AssertionError("no node answers")
+
+    def close(self) -> None:
+        """Nothing is left running."""
+        for node in self.nodes.values():
+            node.signal(signal.SIGCONT)
+        for node in self.nodes.values():
+            node.kill()
+
+    def logs(self) -> str:
+        return "\n\n".join(f"--- {node.log_file}\n{node.log_tail()}" for node in self.nodes.values())

@@ -1,0 +1,126 @@
+"""Producers, pollers and creators of topics, each a thread with its own connections, writing one history.
+
+Owns the threads: `stop` ends and joins them, and raises what one of them met that no fault explains. Values are unique:
+partition, producer, count.
+"""
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+from tests.faults.client import Client
+from tests.faults.harness import wait_until
+from tests.faults.history import Final, Operation, Outcome, Send
+
+PAUSE_S = 0.02
+STOP_S = 30.0
+
+
+class Workload:
+    """Everything that clients do at one time; `history` grows from several threads (a list append is atomic)."""
+
+    def __init__(self, ports: Sequence[int], topic: str, partitions: int, chance: random.Random) -> None:
+        self.history: list[Operation] = []
+        self.acknowledged = 0
+        self._ports = tuple(ports)
+        self._topic = topic
+        self._partitions = partitions
+        self._chance = chance
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+
+    def start(self, *, producers: int = 3, pollers: int = 1, creators: int = 0) -> None:
+        for work, count in ((self._produce, producers), (self._poll, pollers), (self._create, creators)):
+            for index in range(count):
+                seed = self._chance.randrange(2**32)
+                name = f"{work.__name__.strip('_')}-{index}"
+                thread = threading.Thread(target=self._run, args=(work, name, random.Random(seed)), name=name)
+                self._threads.append(thread)
+                thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(STOP_S)
+            assert not thread.is_alive(), f"{thread.name} hangs: a request was not answered by its timeout (L1)"
+        self._threads.clear()
+        if self._errors:
+            raise self._errors[0]
+
+    def wait_for_more(self, records: int, timeout_s: float = 30.0) -> None:
+        """Return when so many more records were acknowledged: a run without any proves nothing."""
+        goal = self.acknowledged + records
+        wait_until(lambda: self.acknowledged >= goal or self._errors, f"{goal} acknowledged", timeout_s=timeout_s)
+
+    def read_everything(self) -> None:
+        """The final reads: every partition from the first node, once it answers."""
+        for partition in range(self._partitions):
+            self.history.append(self._final(partition))
+
+    def _final(self, partition: int) -> Final:
+        found: list[Final] = []
+
+        def read() -> bool:
+            with Client(self._ports[partition % len(self._ports)]) as client:
+                if client.poll(self._topic, partition, 0) is not None:
+                    found.append(client.read_all(self._topic, partition))
+            return bool(found)
+
+        wait_until(read, f"{self._topic}-{partition} can be read")
+        return found[0]
+
+    def _run(self, work: Callable[[str, random.Random], None], name: str, chance: random.Random) -> None:
+        try:
+            work(name, chance)
+        except BaseException as error:  # noqa: BLE001 - told by stop(), in the test's own thread
+            self._errors.append(error)
+
+    def _produce(self, name: str, chance: random.Random) -> None:
+        counter = itertools.count()
+        clients = [Client(port) for port in self._ports]
+        while not self._stopping.is_set():
+            client = chance.choice(clients)
+            partitions = chance.sample(range(self._partitions), chance.randint(1, self._partitions))
+            wanted = {
+                partition: tuple(f"{partition}/{name}/{next(counter)}" for _ in range(chance.randint(1, 20)))
+                for partition in partitions
+            }
+            if len(wanted) == 1:
+                partition, values = wanted.popitem()
+                sends = [client.send_batch(self._topic, partition, values)[0]]
+            else:
+                sends = client.send_entries(self._topic, wanted)
+            self._note(sends)
+        for client in clients:
+            client.close()
+
+    def _note(self, sends: list[Send]) -> None:
+        self.history += sends
+        written = [send for send in sends if send.outcome is Outcome.ACKNOWLEDGED]
+        self.acknowledged += sum(len(send.values) for send in written)
+        if not written:
+            self._stopping.wait(PAUSE_S)
+
+    def _poll(self, _: str, chance: random.Random) -> None:
+        positions = dict.fromkeys(range(self._partitions), 0)
+        clients = [Client(port) for port in self._ports]
+        while not self._stopping.is_set():
+            partition = chance.randrange(self._partitions)
+            polled = chance.choice(clients).poll(self._topic, partition, positions[partition], timeout_ms=50)
+            if polled is None:
+                self._stopping.wait(PAUSE_S)
+                continue
+            self.history.append(polled)
+            if polled.records:
+                positions[partition] = polled.records[-1][0] + 1
+        for client in clients:
+            client.close()
+
+    def _create(self, name: str, chance: random.Random) -> None:
+        for number in itertools.count():
+            if self._stopping.wait(PAUSE_S):
+                return
+            with Client(chance.choice(self._ports), timeout_s=5) as client:
+                self.history.append(client.create_topic(f"{name}-{number}", chance.randint(1, 3)))
