@@ -183,8 +183,7 @@ class Recovery:
         self.cut_bytes += segment.size_bytes - position + sum(other.size_bytes for other in later)
         self._disk.discard_segments(reversed(later))
         del self.segments[index + 1 :]
-        segment.cut(position)
-        segment.forget_from(position, offset)
+        segment.cut_to(position, offset)
 
     def _ends_too_early(self, index: int, offset: int, next_base: int) -> bool:
         """A segment ends before the next one begins. True where a crash lost the end of both: the log ends here."""

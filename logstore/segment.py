@@ -198,6 +198,8 @@ class Segment:
         self._indexed_position = entry[1]
         self._max_timestamp_ms, relative = latest or (NO_TIMESTAMP, 0)
         self._max_timestamp_offset = self.base_offset + relative
+        if entry[1] >= self.size_bytes > 0 or entry[1] > self.size_bytes:
+            return False
         if latest is not None:
             offset = self.base_offset + relative
             head = self._walk_to(offset, self.offset_index.floor(relative))
@@ -222,8 +224,13 @@ class Segment:
         finally:
             self.flush_indexes()
 
+    def cut_to(self, position: int, next_offset: int) -> None:
+        """End the segment at `position`, durably; the indexes first, for one that says too little heals itself."""
+        self.forget_from(position, next_offset)
+        self.cut(position)
+
     def forget_from(self, position: int, next_offset: int) -> None:
-        """The file ends at `position` now: indexes, timestamps and gaps beyond are void."""
+        """The file ends at `position`: indexes, timestamps and gaps beyond are void."""
         self.size_bytes = position
         self.next_offset = next_offset
         self.offset_index.truncate_to_position(position)

@@ -77,7 +77,7 @@ class SparseIndex:
         return _floor(list(self.ENTRY.iter_unpack(page)), key)
 
     def keep(self, count: int) -> None:
-        """Forget all entries but the first `count`."""
+        """Forget all entries but the first `count`, durably: they must not come back under other records."""
         flushed = self._flushed_entries()
         if count >= flushed:
             if self._tail:
@@ -87,6 +87,7 @@ class SparseIndex:
         handle = self._storage.open(self.path)
         try:
             self._storage.truncate(handle, count * self.ENTRY.size)
+            self._storage.fsync(handle)
         finally:
             self._storage.close(handle)
         self._flushed = count

@@ -37,8 +37,7 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
     _lower_recovery_point(log, RecoveryPoint(end_offset, segment.base_offset, position))
     _take_end(log, end_offset)
     _discard_from(log, segment.base_offset + 1)
-    log.disk.attempt(lambda: segment.cut(position))
-    segment.forget_from(position, end_offset)
+    log.disk.attempt(lambda: segment.cut_to(position, end_offset))
     log.leader_epochs.truncate_from_end(end_offset)
     _forget_gaps(log)
 
