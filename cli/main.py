@@ -45,17 +45,23 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    if "_KRAFT_COMPLETE" in os.environ:
+        root.main(prog_name="kraft")  # a shell asks for completions; click answers and exits
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; every way of ending is an exit code of cli/failure.py."""
     try:
-        code = root.main(arguments, prog_name="kraft", standalone_mode=False)
+        # not root.main: it takes a closed pipe for a failure
+        with root.make_context("kraft", list(arguments)) as context:
+            root.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:  # --help
+        return done.exit_code
     except (Failure, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
         return _end(error)
-    return code if isinstance(code, int) else ExitCode.OK
+    return ExitCode.OK
 
 
 def _end(error: BaseException) -> ExitCode:
