@@ -83,6 +83,15 @@ def mark_damaged(log: PartitionLog, offset: int) -> None:
     save_gaps(log.disk.storage, log.folder, [gap for segment in log.segments for gap in segment.gaps])
 
 
+def forget_gaps(log: PartitionLog) -> None:
+    """Segments were cut away: damage that went with them needs no more care. Missing synced records stay missing."""
+    if log.damaged_from is None or log.recovery_point.offset > log.log_end_offset:
+        return
+    gaps = [gap for segment in log.segments for gap in segment.gaps]
+    log.damaged_from = gaps[0].offset if gaps else None
+    save_gaps(log.disk.storage, log.folder, gaps)
+
+
 def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:
     by_base = {segment.base_offset: segment for segment in segments}
     for gap in gaps:

@@ -8,6 +8,7 @@ Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (CORRUP
 
 from __future__ import annotations
 
+import errno
 import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
@@ -58,14 +59,15 @@ Answer = TypeVar("Answer")
 
 
 def _in_spite_of_damage(log: PartitionLog, segment: Segment, read: Callable[[], Answer]) -> Answer:
-    """Read again around each damage that is met; a disk that cannot be read is damage too."""
+    """Read again around each damage that is met; a sector that cannot be read is damage too."""
     while True:
         try:
             return read()
         except BrokenBatchError as broken:
             note_damage(log, segment, broken)
         except OSError as error:
-            mark_damaged(log, segment.base_offset)
+            if error.errno == errno.EIO:
+                mark_damaged(log, segment.base_offset)
             raise storage_refusal(f"the disk cannot read {segment.file.path}: {error}") from error
 
 

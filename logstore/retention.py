@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logstore.damage import mark_damaged
+from logstore.damage import forget_gaps
 from logstore.log_answers import OffsetOutOfRangeError
 from wire.errors import RefusedError
 
@@ -83,11 +83,8 @@ def _remove(log: PartitionLog, segments: list[Segment]) -> None:
         return
     log.forget_unsynced(segments)
     log.disk.discard_segments(segments)
-    if log.damaged_from is not None and any(segment.gaps for segment in segments):
-        gaps = [gap for segment in log.segments for gap in segment.gaps]
-        if gaps:
-            log.damaged_from = gaps[0].offset
-            mark_damaged(log, gaps[0].offset)
+    if any(segment.gaps for segment in segments):
+        forget_gaps(log)
 
 
 def delete_records_before(log: PartitionLog, offset: int) -> None:

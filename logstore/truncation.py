@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from logstore.checkpoints import RecoveryPoint
-from logstore.damage import save_gaps
+from logstore.damage import forget_gaps
 
 if TYPE_CHECKING:
     from logstore.partition_log import PartitionLog
@@ -39,7 +39,7 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
     _discard_from(log, segment.base_offset + 1)
     log.disk.attempt(lambda: segment.cut_to(position, end_offset))
     log.leader_epochs.truncate_from_end(end_offset)
-    _forget_gaps(log)
+    forget_gaps(log)
 
 
 def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
@@ -50,7 +50,7 @@ def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
     log.restart_at(offset)
     log.recovery_point = RecoveryPoint(offset, offset, 0)
     log.leader_epochs.truncate_from_end(0)
-    _forget_gaps(log)
+    forget_gaps(log)
     log.disk.write_checkpoints(must_succeed=True)
 
 
@@ -73,11 +73,3 @@ def _take_end(log: PartitionLog, end_offset: int) -> None:
     log.log_end_offset = end_offset
     log.durable_end_offset = min(log.durable_end_offset, end_offset)
     log.high_watermark = min(log.high_watermark, end_offset)
-
-
-def _forget_gaps(log: PartitionLog) -> None:
-    """What was damaged and is cut away needs no more care."""
-    if log.damaged_from is not None:
-        gaps = [gap for segment in log.segments for gap in segment.gaps]
-        log.damaged_from = gaps[0].offset if gaps else None
-        save_gaps(log.disk.storage, log.folder, gaps)

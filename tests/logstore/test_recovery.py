@@ -308,6 +308,22 @@ def test_records_of_another_batch_inside_a_value_are_not_taken_for_what_follows_
     assert (2, b"third") == read_all(log, 2)[0]
 
 
+def test_damage_that_retention_deletes_is_forgotten():
+    config = LogConfig(segment_bytes=2 * BATCH_BYTES, retention_ms=1)
+    storage, path = a_log(8, checkpointed=8, config=config)
+    flip(storage, path.replace("0.log", "2.log"), 70)
+    owner, log = reopen(storage, config)
+    assert [0, 1, 3, 4, 5, 6, 7] == records_around_damage(log)
+    log.advance_high_watermark(8)
+    log.apply_retention(10**9)
+    assert log.damaged_from is None
+    assert 8 == append(log, [b"next"], epoch=9).base_offset
+    owner.settle()
+    owner.close()
+    _, log = reopen(storage, config)
+    assert log.damaged_from is None
+
+
 def test_damage_is_forgotten_when_the_log_is_fetched_anew():
     storage, path = a_log(6, checkpointed=2)
     flip(storage, path, 3 * BATCH_BYTES + 70)
