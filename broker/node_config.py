@@ -57,9 +57,9 @@ class NodeConfig:
     connections_max_idle_ms: int = 600_000
     max_connections: int = 10_000
     max_connections_per_ip: int = 2_000  # behind one proxy all clients share an address
-    socket_request_max_bytes: int = 100 * 2**20  # Kafka's; a body, also after it was unzipped
+    socket_request_max_bytes: int = 16 * 2**20  # Kafka: 100 MiB; JSON of that size would hold the loop for a second
     queued_max_request_bytes: int = 256 * 2**20  # bodies in flight at once; beyond it clients are told to wait (429)
-    fetch_max_bytes: int = 55 * 2**20
+    fetch_max_bytes: int = 8 * 2**20  # Kafka: 55 MiB; as above
 
     num_partitions: int = 1
     default_replication_factor: int = 1

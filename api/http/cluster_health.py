@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from api.http.context import context_of
-from api.http.errors import RETRIABLE
+from api.http.errors import RETRIABLE, ApiError
 from api.http.parameters import Parameters
 from api.http.replies import json_reply
-from api.http.routing import check_cluster
+from api.http.routing import FORWARDED, check_cluster
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 
+LEADER_TIMEOUT_S: Final = 1.0
+
+
 async def get_quorum(request: web.Request) -> web.Response:
+    """As the leader sees it, who alone knows how far each voter is; while it can't be asked, as this node does."""
     context = context_of(request)
     check_cluster(context, request)
     Parameters(request).done()
-    status = dataclasses.asdict(context.node.quorum.status())
-    return json_reply({"kind": "KraftQuorum", "cluster_id": context.node.cluster_id, **status})
+    node = context.node
+    leader_id = node.quorum.leader_id
+    leader = None if leader_id is None else node.image.brokers.get(leader_id)
+    if leader is not None and leader_id != node.broker_id and FORWARDED not in request.headers:
+        with contextlib.suppress(ApiError):
+            answer = await context.forwarder.get(leader, "/quorum", timeout_s=LEADER_TIMEOUT_S)
+            return json_reply(msgspec.Raw(answer.body))
+    status = dataclasses.asdict(node.quorum.status())
+    return json_reply({"kind": "KraftQuorum", "cluster_id": node.cluster_id, **status})
 
 
 async def get_health(request: web.Request) -> web.Response:

@@ -185,7 +185,7 @@ async def test_any_node_takes_an_admin_call_and_answers_when_it_has_applied_it(t
         with pytest.raises(RefusedError) as refused:
             await two.admin(CreateTopicRequest(name="by-1"), timeout_s=10)
         assert ErrorCode.TOPIC_ALREADY_EXISTS == refused.value.code
-        topic = one.image.topic("by-3")
+        topic = three.image.topic("by-3")
         assert topic is not None
         assert {1, 2, 3} == {partition.leader for partition in topic.partitions}, "partitions are spread over brokers"
 
