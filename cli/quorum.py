@@ -30,7 +30,7 @@ def quorum() -> None:
 def status() -> None:
     """Show who leads the metadata quorum and how far each voter's log is.
 
-    Only the leader knows the others' positions; asked through another node they stand as "-".
+    Any node asks the leader, who alone knows the others' positions; while it can't be asked they stand as "-".
     """
     invocation = current()
     document: dict[str, Any] = HttpClient.of(invocation).get(f"{CLUSTER}/quorum")
