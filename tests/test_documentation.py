@@ -294,7 +294,8 @@ def test_the_limits_in_the_page_are_those_of_the_door():
     wanted = [
         f"{door.batch_entries_max:,} entries", f"{door.batch_records_max:,} records",
         f"{config.socket_request_max_bytes // MIB} MiB a body", f"{door.poll_timeout_ms_max // 1000} s a long poll",
-        f"{config.http_header_timeout_ms // 1000} s for a request", f"{config.http_body_timeout_ms // 1000} s for a body",
+        f"{config.http_header_timeout_ms // 1000} s for a request",
+        f"{config.http_body_timeout_ms // 1000} s for a body",
         f"{door.stream_idle_s:.0f} s of silence",
     ]  # fmt: skip
     assert [] == [text for text in wanted if text not in " ".join(limits.split())]
