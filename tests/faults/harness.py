@@ -57,8 +57,8 @@ class Node:
 
     def is_running(self) -> bool:
         """Its process exists and is more than a zombie."""
-        if self._child is not None and self._child.poll() is not None:
-            return False
+        if self._child is not None:
+            return self._child.poll() is None
         try:
             state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
