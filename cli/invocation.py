@@ -42,7 +42,7 @@ class Invocation:
         """Ask before something that can't be undone; without a terminal nothing is assumed."""
         if self.assume_yes:
             return
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise Failure(f"{question} Nobody is there to answer: say -y to mean yes")
         if not click.confirm(question, err=True):
             raise Failure("nothing was done")

@@ -106,6 +106,9 @@ def verify(*, topics: tuple[str, ...], data_directory: str, log_directories: tup
     storage = PosixStorage()
     logs = _find_logs(_directories(data_directory, log_directories), topics)
     verified = [verify_log(storage, found) for found in logs]
+    if not verified and not invocation.is_machine_readable:
+        invocation.notice("No partitions on disk.")
+        return
     print_rows(invocation, _VERIFY_COLUMNS, [_verdict(found) for found in verified])
     findings = [finding for found in verified for finding in found.findings]
     if not invocation.is_machine_readable:

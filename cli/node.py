@@ -8,10 +8,11 @@ import click
 from cli import node_process
 from cli.data_directory import LocalNode, read_cluster
 from cli.failure import ExitCode, Failure
-from cli.invocation import command
+from cli.invocation import CONTEXT_SETTINGS
 
 
-@command()
+# Without the options of every command: it prints no data, and its --format prepares a directory.
+@click.command(context_settings=CONTEXT_SETTINGS)
 @click.option(
     "-c",
     "--config",

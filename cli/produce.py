@@ -66,6 +66,8 @@ def produce(
         _unescape(key_separator) if key_separator is not None else None,
         null_marker.encode() if null_marker is not None else None,
     )
+    if sys.stdin is None:
+        raise Failure("stdin is closed: give the lines as a file or a pipe", ExitCode.USAGE)
     if sys.stdin.isatty():
         invocation.notice(f"Each line becomes a record of {topic}; end with Ctrl-D.")
     began_s = time.monotonic()

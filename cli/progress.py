@@ -1,5 +1,6 @@
 """One line on stderr that tells a waiting person what is going on; silent where nobody watches."""
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -28,7 +29,8 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replace the line."""
         if self.is_due:
-            sys.stderr.write(f"{_CLEAR}{text}")
+            columns = shutil.get_terminal_size().columns
+            sys.stderr.write(f"{_CLEAR}{text[: columns - 1]}")  # a line that wraps could not be wiped
             sys.stderr.flush()
             self._is_shown = True
             self._next_s = time.monotonic() + INTERVAL_S

@@ -14,6 +14,7 @@ from cli.data_directory import LocalCluster, LocalNode, shown
 from cli.failure import ExitCode, Failure
 from cli.ports import holder_of, is_free
 from cli.progress import StatusLine
+from cli.rendering import nodes_named
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -111,7 +112,8 @@ def _wait(startup: Startup, *, timeout_s: float, all_or_none: bool, status_line:
         if time.monotonic() > deadline:
             raise _dead(startup.dead) if startup.dead else _not_ready(startup.waiting, timeout_s)
         if status_line.is_due:
-            status_line.show(_waiting_text(startup.waiting))
+            waiting = nodes_named([node.node_id for node in startup.waiting], verb=False)
+            status_line.show(f"waiting for {waiting}")
         time.sleep(POLL_INTERVAL_S)
 
 
