@@ -6,10 +6,13 @@ whatever else is in doubt ends the command with "may or may not have happened". 
 
 import http.client
 import json
+import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -24,6 +27,8 @@ DEFAULT_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 0.1
 CLUSTER: Final = "/v3/clusters/-"
+_NAME_MISMATCHES: Final = frozenset({62, 64})
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _RETRY_STATUS: Final = frozenset({429, 503})
 _EXIT_CODES: Final = {
     401: ExitCode.DENIED,
@@ -191,7 +196,7 @@ class HttpClient:
         raise self._broken(broken, self._servers[-1], repeatable=wanted.repeatable)
 
     def _connect(self, deadline: float) -> http.client.HTTPConnection:
-        """The open connection, or a new one to the first server that accepts; the last error where none does."""
+        """The open connection, or a new one to the first server that accepts; why not, where none does."""
         if self._connection is not None and not _is_closed_by_peer(self._connection):
             return self._connection
         self.close()
@@ -203,7 +208,7 @@ class HttpClient:
             try:
                 connection.connect()
             except OSError as failed:
-                error = failed
+                error = error if isinstance(error, ssl.SSLError) else failed  # that one was there to be talked to
                 self._servers.append(self._servers.pop(0))
                 continue
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -218,6 +223,8 @@ class HttpClient:
 
     def _nobody_answers(self, error: Exception) -> Failure:
         tried = ", ".join(str(server) for server in self._servers)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Failure(f"the certificate at {tried} is not trusted: {error.verify_message}{_trust_hint(error)}")
         reason = "connection refused" if isinstance(error, ConnectionRefusedError) else _reason(error)
         return Failure(f"nobody answers at {tried} ({reason}){self._other_port_hint()}", ExitCode.UNAVAILABLE)
 
@@ -227,7 +234,7 @@ class HttpClient:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
             return Failure(f"{server} does not speak HTTP: name an HTTP listener with -b", ExitCode.UNAVAILABLE)
         if repeatable:
-            return Failure(f"{server} broke off: {_reason(error)}", ExitCode.UNAVAILABLE)
+            return Failure(f"{server} broke off: {_reason(error)}{_scheme_hint(error, server)}", ExitCode.UNAVAILABLE)
         return OutcomeUnknown(
             f"{server} broke off after the request was sent ({_reason(error)}): it may have been done"
         )
@@ -238,6 +245,22 @@ class HttpClient:
                 meant = server._replace(port=port)
                 return f"; {server.port} is a port for Kafka's protocol or other nodes, kraft speaks HTTP: -b {meant}"
         return ". Is the cluster up? kraft status; kraft up"
+
+
+def _trust_hint(error: ssl.SSLCertVerificationError) -> str:
+    """How to make this machine trust a private authority: OpenSSL itself reads SSL_CERT_FILE, in silence."""
+    if error.verify_code in _NAME_MISMATCHES:
+        return ""
+    given = os.environ.get("SSL_CERT_FILE")
+    if not given:
+        return "; if its authority is private, name that one's PEM file: SSL_CERT_FILE=ca.pem"
+    return f"; SSL_CERT_FILE={given} {'does not help' if Path(given).is_file() else 'is no file'}"
+
+
+def _scheme_hint(error: Exception, server: Server) -> str:
+    """A listener of HTTPS that is asked in plain text hangs up without a word."""
+    hung_up = isinstance(error, ConnectionResetError)  # RemoteDisconnected is one too
+    return f"; if that is an HTTPS listener: -b {server._replace(scheme='https')}" if hung_up else ""
 
 
 def _exchange(connection: http.client.HTTPConnection, wanted: Request, deadline: float) -> Answer:
@@ -286,4 +309,6 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, http.client.RemoteDisconnected):
         return "it closed the connection"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "no HTTPS there: try http://"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -178,7 +178,7 @@ def test_status_tells_what_runs_and_ends_with_5_when_not_all_do(kraft):
     assert 0 == kraft("status").code
     os.kill(pids(found)[1], signal.SIGKILL)
     while node_process.process_identity(pids(found)[1]) is not None:
-        time.sleep(0.01)
+        time.sleep(0.01)  # sleeps: the system tells nobody but the parent that a process has ended
     ended = kraft("status", "--format", "json")
     assert 5 == ended.code
     assert ["ready", "down"] == [node["state"] for node in json.loads(ended.out)["nodes"]]
