@@ -33,13 +33,21 @@ class ActiveController:
     """Runs on every voter; active on the quorum's leader only."""
 
     def __init__(
-        self, quorum: MetadataQuorum, controller: Controller, *, node_id: int, image: Callable[[], Image], clock: Clock
+        self,
+        quorum: MetadataQuorum,
+        controller: Controller,
+        *,
+        node_id: int,
+        image: Callable[[], Image],
+        clock: Clock,
+        on_bug: Callable[[BaseException], None],
     ) -> None:
         self._quorum = quorum
         self._controller = controller
         self._node_id = node_id
         self._image = image
         self._clock = clock
+        self._on_bug = on_bug
         self._log = logger()
         self._active_term: int | None = None
         self._soon = asyncio.Event()
@@ -112,7 +120,12 @@ class ActiveController:
         for proposal in self._controller.tick(self._image(), int(self._clock.monotonic_ms())):
             task = asyncio.get_running_loop().create_task(self._carry_out(proposal))
             self._proposing.add(task)
-            task.add_done_callback(self._proposing.discard)
+            task.add_done_callback(self._carried_out)
+
+    def _carried_out(self, task: asyncio.Task[None]) -> None:
+        self._proposing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_bug(error)
 
     async def _carry_out(self, proposal: Proposal) -> None:
         """Propose what time decided; what fails here is decided again by a later tick."""
@@ -139,5 +152,9 @@ class ActiveController:
             return
         self._soon.clear()
 
-    def _role_changed(self, _: RoleChange) -> None:
+    def _role_changed(self, change: RoleChange) -> None:
+        self._log.info("quorum leader", leader_id=change.leader_id, term=change.term)
+        if self._active_term is not None and not change.is_leader:
+            self._active_term = None
+            self._log.warning("active controller no more", term=change.term)
         self._soon.set()

@@ -20,10 +20,18 @@ OnImage = Callable[[Image, Delta], None]
 class ClusterImage:
     """A `kraft` state machine whose state is the image; `post` runs a callable on the node's loop."""
 
-    def __init__(self, cluster_id: str, *, post: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        cluster_id: str,
+        *,
+        post: Callable[[Callable[[], None]], object],
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
+        """`on_bug` is told, on the loop, of what an observer raised: a node that missed a change must not go on."""
         self.image = Image.empty(cluster_id)
         """What the node's loop sees."""
         self._post = post
+        self._on_bug = on_bug
         self._observers: list[OnImage] = []
         self._applied = self.image
         self._hand_over = threading.Lock()
@@ -64,6 +72,10 @@ class ClusterImage:
             self._unseen = None
         assert delta is not None
         self.image = image
-        if not delta.is_empty:
+        if delta.is_empty:
+            return
+        try:
             for observer in self._observers:
                 observer(image, delta)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this node no longer follows the metadata
+            self._on_bug(error)

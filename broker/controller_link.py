@@ -1,12 +1,14 @@
 """How this node asks the active controller, wherever it is: the way of every admin call, registration and heartbeat.
 
-Owns the retries: a request that certainly did not begin is sent again until its time is over; one whose outcome is
-unknown is sent again only under a command id, which makes the retry harmless. Refuses to guess: what stays doubtful at
-the deadline is `OutcomeUnknownError` (S15).
+Owns the retries: a request is asked again until its time is over, of whoever leads then. That is harmless: an admin
+request carries a command id, under which it takes effect once, and the others are harmless twice. Refuses to wait for a
+leader that says nothing while there may be another (L1), and to guess: what stays doubtful at the deadline is
+`OutcomeUnknownError` (S15).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from broker.errors import OutcomeUnknownError
 from kraft.errors import OutcomeUnknown, PeerUnavailable
@@ -18,8 +20,10 @@ from metadata.image import CommandId
 from metadata.requests import AdminRequest, Envelope
 from wire.errors import ErrorCode, RefusedError
 
-RETRY_S = 0.05
-ATTEMPT_S_MIN = 0.01
+RETRY_S: Final = 0.05
+ATTEMPT_S_MIN: Final = 0.01
+ATTEMPT_S_MAX: Final = 3.0
+"""A leader that is silent for so long is paused, cut off or replaced: look again who leads."""
 
 HandleHere = Callable[[Envelope, float], Awaitable[AdminAnswer]]
 
@@ -37,6 +41,7 @@ class ControllerLink:
     async def ask(self, request: AdminRequest, *, timeout_s: float, command_id: CommandId | None = None) -> AdminAnswer:
         """The controller's answer; raises RefusedError where it refused, OutcomeUnknownError where nobody knows.
 
+        Without a command id the request must be harmless when it is carried out twice.
         An answer may be ahead of this node: wait for its `index` before telling a client.
         """
         loop = asyncio.get_running_loop()
@@ -52,8 +57,6 @@ class ControllerLink:
                 reason = str(error)
             except OutcomeUnknown as error:
                 in_doubt, reason = True, str(error)
-                if command_id is None:
-                    break
             else:
                 if isinstance(answer, Refused):
                     raise answer.error()
@@ -75,8 +78,18 @@ class ControllerLink:
             return None
         if leader_id == self._broker_id:
             return await self._handle_here(envelope, timeout_s)
-        payload = codec.encode_request(envelope)
-        return codec.decode_answer(await self._quorum.request(leader_id, payload, timeout_s=timeout_s))
+        asking = asyncio.ensure_future(
+            self._quorum.request(leader_id, codec.encode_request(envelope), timeout_s=min(timeout_s, ATTEMPT_S_MAX))
+        )
+        moved = asyncio.ensure_future(self._leadership_moved.wait())
+        try:
+            await asyncio.wait({asking, moved}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise OutcomeUnknown(f"leadership of the quorum moved before node {leader_id} answered")
+            return codec.decode_answer(asking.result())
+        finally:
+            asking.cancel()
+            moved.cancel()
 
     async def _pause(self, left_s: float) -> None:
         """Until leadership moves, a little while at most."""

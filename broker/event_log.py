@@ -5,17 +5,9 @@ lines. Every event carries `node_id`; whoever logs about a topic or partition ad
 """
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-if "rich" not in sys.modules and not sys.stderr.isatty():
-    # structlog's console renderer imports rich where it finds it: a third of a node's start for colours nobody sees.
-    sys.modules["rich"] = None  # type: ignore[assignment] # None is the import system's own mark for "not to be had"
-    import structlog
-
-    del sys.modules["rich"]
-else:
-    import structlog
+import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -24,8 +16,8 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure(*, node_id: int, level: str, log_format: str, stream: TextIO) -> None:
-    """Send every event to `stream`; `log_format` is auto (JSON unless a terminal), json or text."""
-    as_text = log_format == "text" or (log_format == "auto" and stream.isatty())
+    """Send every event to `stream`; `log_format` is auto (JSON unless a terminal), json or console."""
+    as_text = log_format == "console" or (log_format == "auto" and stream.isatty())
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty()) if as_text else structlog.processors.JSONRenderer()
     )

@@ -92,10 +92,15 @@ class Heartbeats:
         assert isinstance(answer, RegistrationAnswer), answer
         await self._quorum.wait_applied(answer.index, timeout_s=REGISTRATION_TIMEOUT_S)
         mine = self._image().brokers.get(self._registration.broker_id)
-        if mine is not None and mine.lost_directory_ids and not mine.lost_everything:
+        if mine is not None and (mine.lost_directory_ids or mine.lost_everything):
             missing = list(self._missing_replicas())
-            self._log.error("a log directory of this broker is gone, and with it replicas", partitions=len(missing))
-            self._unreported += [("MISSING", replica) for replica in missing]
+            self._log.error(
+                "a log directory of this broker's last life is gone, and with it replicas",
+                partitions=len(missing),
+                lost_directory_ids=[str(directory) for directory in mine.lost_directory_ids],
+            )
+            if not mine.lost_everything:  # of that the controller knows by itself
+                self._unreported += [("MISSING", replica) for replica in missing]
         await self._report_losses(answer.broker_epoch)
         self.broker_epoch = answer.broker_epoch
         self._log.info("registered", broker_epoch=answer.broker_epoch)

@@ -17,6 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from broker.clock import Clock
+from broker.config_values import ConfigError
 from broker.event_log import logger
 from broker.meta_properties import (
     MetaProperties,
@@ -88,6 +89,7 @@ class LogDirectories:
         self._owner_loop = OwnerLoop(loop)
         self._homes: dict[tuple[UUID, int], LogDirectory] = {}
         self._opened: list[LogDirectory] = []
+        self._full: set[str] = set()
         self._directories = [self._directory(str(path)) for path in config.log_directories]
 
     def _directory(self, path: str) -> LogDirectory:
@@ -134,11 +136,17 @@ class LogDirectories:
 
     def _identify(self, path: Path) -> UUID:
         """The id of one directory, which a new disk at the same path does not have."""
-        path.mkdir(parents=True, exist_ok=True)
-        identity = read_meta_properties(path)
-        if identity is None:
-            identity = MetaProperties(self._cluster_id, self._config.node_id, uuid.uuid4())
-            write_meta_properties(path, identity)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            identity = read_meta_properties(path)
+            if identity is None:
+                identity = MetaProperties(self._cluster_id, self._config.node_id, uuid.uuid4())
+                write_meta_properties(path, identity)
+        except OSError as error:
+            raise ConfigError(
+                f"log.dirs: {path} can't be used ({error.strerror}): mend the disk, or take it off the list and accept "
+                "that what lay there is unavailable"
+            ) from error
         check_meta_properties(path, identity, node_id=self._config.node_id, cluster_id=self._cluster_id)
         return identity.directory_id
 
@@ -150,6 +158,7 @@ class LogDirectories:
             now_ms = self._clock.monotonic_ms()
             for directory in self._directories:
                 directory.tick(int(now_ms))
+                self._watch_space(directory)
             if now_ms - checkpoint_ms >= self._config.log_flush_offset_checkpoint_interval_ms:
                 checkpoint_ms = now_ms
                 for directory in self._directories:
@@ -158,9 +167,28 @@ class LogDirectories:
                 retention_ms = now_ms
                 self._run_retention()
 
+    def _watch_space(self, directory: LogDirectory) -> None:
+        """Say so once when writes begin to be refused for lack of space, and once when they are accepted again."""
+        if directory.is_offline:
+            return
+        try:
+            is_full = directory.free_bytes < self._config.log_dir_reserved_bytes
+        except OSError:
+            return  # the next write or sync finds out what it is
+        if is_full and directory.path not in self._full:
+            self._full.add(directory.path)
+            self._log.error("disk full: writes are refused, reads go on", path=directory.path)
+        elif not is_full and directory.path in self._full:
+            self._full.discard(directory.path)
+            self._log.warning("disk has space again: writes are accepted", path=directory.path)
+
     def _run_retention(self) -> None:
         for directory in self._directories:
-            freed_bytes = directory.run_retention(self._clock.wall_ms())
+            try:
+                freed_bytes = directory.run_retention(self._clock.wall_ms())
+            except OSError as error:
+                self._log.error("retention failed", path=directory.path, error=str(error))
+                continue
             if freed_bytes:
                 self._log.info("retention", path=directory.path, freed_bytes=freed_bytes)
 
@@ -215,20 +243,37 @@ class LogDirectories:
         home = self._homes.get((topic_id, partition))
         return home is not None and home.is_offline
 
+    def check_online(self, topic_id: UUID, partition: int) -> None:
+        """Raises RefusedError(KAFKA_STORAGE_ERROR) where the partition's directory has failed."""
+        if self.is_offline(topic_id, partition):
+            home = self._homes[topic_id, partition]
+            raise RefusedError(ErrorCode.KAFKA_STORAGE_ERROR, _offline(home))
+
     # -- what an operator asks ----------------------------------------------------------------------------------
 
     @property
     def all_offline(self) -> bool:
         return all(directory.is_offline for directory in self._directories)
 
-    def offline_reasons(self) -> list[str]:
-        """One line for each directory that failed."""
-        return [
-            f"log directory {directory.path} is offline ({directory.failure}): replace the disk and restart"
-            for directory in self._directories
-            if directory.is_offline
+    def reasons(self) -> list[str]:
+        """One line for each thing that is wrong with this broker's disks."""
+        offline = [_offline(directory) for directory in self._directories if directory.is_offline]
+        full = [
+            f"log directory {path} has less than log.dir.reserved.bytes free: writes are refused until there is space"
+            for path in sorted(self._full)
         ]
+        damaged = [
+            f"{log.name} on broker {self._config.node_id} is damaged from offset {log.damaged_from} on: what is intact "
+            "is served, writes are refused; see `kraft log verify`"
+            for log in self.logs()
+            if log.damaged_from is not None
+        ]
+        return offline + full + damaged
 
     def _failed(self, path: str, error: OSError) -> None:
         self._log.error("log directory offline", path=path, error=str(error))
         self._on_offline([key for key, home in self._homes.items() if home.path == path])
+
+
+def _offline(directory: LogDirectory) -> str:
+    return f"log directory {directory.path} is offline ({directory.failure}): mend or replace the disk, then restart"

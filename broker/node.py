@@ -35,7 +35,7 @@ from metadata.controller import Controller, ControllerSettings
 from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
-from metadata.requests import AdminRequest, RegistrationRequest
+from metadata.requests import AdminRequest, Heartbeat, LostReplicasRequest, RegistrationRequest
 from wire.errors import ErrorCode, RefusedError
 
 SHUTDOWN_HANDOVER_S: Final = 5.0
@@ -57,7 +57,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._clock: Clock = SystemClock()
         self._waiting_room = WaitingRoom(self._loop)
-        self._cluster_image = ClusterImage(identity.cluster_id, post=self._loop.call_soon_threadsafe)
+        self._cluster_image = ClusterImage(identity.cluster_id, post=self._loop.call_soon_threadsafe, on_bug=self.fail)
         self.quorum: MetadataQuorum = quorum_for(config, identity, formation, self._cluster_image)
         self._controller = ActiveController(
             self.quorum,
@@ -65,6 +65,7 @@ class Node:
             node_id=config.node_id,
             image=lambda: self.image,
             clock=self._clock,
+            on_bug=self.fail,
         )
         self._link = ControllerLink(self.quorum, broker_id=self.broker_id, handle_here=self._controller.handle)
         self._directories = LogDirectories(
@@ -144,7 +145,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._reconciler.unregistered()
+        self._reconciler.close()
         await self._directories.close()
         self._waiting_room.close()
         await self.quorum.stop()
@@ -169,10 +170,12 @@ class Node:
             self.failed.set()
 
     def _disk_failed(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+        """S19: their leaderships move where there is another replica; the only one stays what it is until a restart."""
         partitions = list(partitions)
         self._reconciler.resign(partitions)
         if self._heartbeats is not None:
-            self._heartbeats.lost("MISSING", partitions)
+            states = ((key, self.image.partition(*key)) for key in partitions)
+            self._heartbeats.lost("MISSING", [key for key, state in states if state and len(state.replicas) > 1])
 
     def _registration(self, http: Endpoint, kafka: Endpoint | None) -> RegistrationRequest:
         host, port = self.config.advertised_peer
@@ -196,7 +199,13 @@ class Node:
         Raises RefusedError (nothing changed) or OutcomeUnknownError.
         """
         deadline_s = self._loop.time() + timeout_s
-        answer = await self._link.ask(request, timeout_s=timeout_s, command_id=self._next_command_id())
+        if self.broker_epoch is None:
+            raise RefusedError(
+                ErrorCode.BROKER_NOT_AVAILABLE,
+                f"node {self.broker_id} is starting, nothing was changed: try again soon",
+            )
+        command_id = CommandId(broker_id=self.broker_id, broker_epoch=self.broker_epoch, sequence=next(self._sequence))
+        answer = await self._link.ask(request, timeout_s=timeout_s, command_id=command_id)
         try:
             await self.quorum.wait_applied(answer.index, timeout_s=max(0.1, deadline_s - self._loop.time()))
         except TimeoutError:
@@ -223,26 +232,27 @@ class Node:
             reasons.append("not registered yet")
         elif mine is None or mine.epoch != self.broker_epoch or mine.fenced:
             reasons.append("fenced: the controller has not taken this broker into service yet")
+        if not self._is_seated():
+            reasons.append("the quorum has not let this voter's new metadata directory in yet")
         if self._directories.all_offline:
             reasons.append("every log directory is offline")
         return reasons
 
+    def _is_seated(self) -> bool:
+        """A voter that came back with an empty directory does not count in the quorum until it has caught up (S16)."""
+        voters = self.quorum.status().voters if self.config.is_voter else ()
+        return all(voter.directory_ok for voter in voters if voter.node_id == self.broker_id)
+
     def health(self) -> Health:
         """The cluster's state as this node sees it."""
-        return health_of(
-            self.image, leader_id=self.quorum.leader_id, offline_directories=self._directories.offline_reasons()
-        )
-
-    def _next_command_id(self) -> CommandId | None:
-        if self.broker_epoch is None:
-            return None
-        return CommandId(broker_id=self.broker_id, broker_epoch=self.broker_epoch, sequence=next(self._sequence))
+        return health_of(self.image, leader_id=self.quorum.leader_id, disk_reasons=self._directories.reasons())
 
     # -- what others ask ----------------------------------------------------------------------------------------
 
-    async def _answer_peer(self, _node_id: int, payload: bytes) -> bytes:
+    async def _answer_peer(self, node_id: int, payload: bytes) -> bytes:
         try:
             envelope = codec.decode_request(payload)
+            _check_speaks_for_itself(node_id, envelope.request)
         except RefusedError as refused:
             return codec.encode_answer(Refused.of(refused, index=0))
         return codec.encode_answer(await self._controller.handle(envelope, REMOTE_REQUEST_TIMEOUT_S))
@@ -259,6 +269,15 @@ class Node:
 
     def _make_replica(self, log: PartitionLog) -> Replica:
         return Replica(log, broker_id=self.broker_id, waiting_room=self._waiting_room, clock=self._clock)
+
+
+def _check_speaks_for_itself(node_id: int, request: AdminRequest) -> None:
+    """What a broker says of itself counts only from its own node, whose id the peer link has checked."""
+    if isinstance(request, RegistrationRequest | Heartbeat | LostReplicasRequest) and request.broker_id != node_id:
+        raise RefusedError(
+            ErrorCode.INVALID_REQUEST,
+            f"node {node_id} spoke for broker {request.broker_id}: a broker speaks for itself",
+        )
 
 
 def controller_settings_of(config: NodeConfig) -> ControllerSettings:

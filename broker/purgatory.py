@@ -2,8 +2,8 @@
 
 Owns the waiters: each waits for one progress (a partition's high watermark, the applied metadata index) to reach a
 threshold, until a deadline. Refuses to know time, futures or logs: `now_ms` is an argument and a waiter is completed by
-calling what it brought. Invariant: each waiter is completed exactly once, by the first of reached, failed, expired; a
-cancelled one never.
+calling what it brought. Invariants: each waiter is completed exactly once, by the first of reached, failed, expired; a
+cancelled one never. Memory follows those who wait now, not those who ever did.
 """
 
 import heapq
@@ -20,8 +20,8 @@ class Outcome(Enum):
 
 Completion = Outcome | BaseException
 
-# Answers that left early stay behind in the deadline heap; it is swept when it has doubled, so each costs O(1).
 SWEEP_WAITERS_MIN = 1024
+"""Answers that left early stay behind in the heaps; these are swept when they have doubled, so each costs O(1)."""
 
 
 @dataclass(slots=True, order=True)
@@ -34,10 +34,6 @@ class Waiter:
     complete: Callable[[Completion], None] = field(compare=False)
     done: bool = field(compare=False, default=False)
 
-    def cancel(self) -> None:
-        """The one who waited went away."""
-        self.done = True
-
 
 class Purgatory:
     """Waiters by what they wait for, and by deadline."""
@@ -47,6 +43,7 @@ class Purgatory:
         self._by_deadline: list[tuple[float, int, Waiter]] = []
         self._order = itertools.count()
         self._sweep_at = SWEEP_WAITERS_MIN
+        self._cancelled = 0
 
     def __len__(self) -> int:
         return sum(not waiter.done for waiters in self._by_key.values() for waiter in waiters)
@@ -70,6 +67,17 @@ class Purgatory:
             self._sweep_at = max(SWEEP_WAITERS_MIN, 2 * len(self._by_deadline))
         heapq.heappush(self._by_deadline, (deadline_ms, waiter.order, waiter))
         return waiter
+
+    def cancel(self, waiter: Waiter) -> None:
+        """The one who waited went away; no effect after its completion."""
+        if waiter.done:
+            return
+        waiter.done = True
+        self._cancelled += 1
+        if self._cancelled >= self._sweep_at:
+            for key in list(self._by_key):
+                self._forget_done(key)
+            self._cancelled = 0
 
     def advanced(self, key: Hashable, value: int) -> None:
         """Progress reached `value`: complete everyone who waited for that much."""

@@ -68,9 +68,17 @@ class Reconciler:
         return [key for key in self._mine() if key not in held]
 
     def unregistered(self) -> None:
-        """This process has no epoch any more: it leads nothing."""
+        """This process has no epoch: it leads nothing."""
         self._broker_epoch = None
         self.resign(self.replicas)
+
+    def close(self) -> None:
+        """This process stops: nothing is made or led any more."""
+        self.unregistered()
+        self._due.clear()
+        if self._slice is not None:
+            self._slice.cancel()
+            self._slice = None
 
     def resign(self, partitions: Iterable[tuple[UUID, int]]) -> None:
         """Lead these no more, whatever the metadata says: their disk failed (S19), or this process stops."""
@@ -103,6 +111,7 @@ class Reconciler:
             raise RefusedError(
                 ErrorCode.LEADER_NOT_AVAILABLE, f"broker {self._broker_id} is starting: try again in a moment"
             )
+        self._directories.check_online(topic_id, partition)
         key = (topic_id, partition)
         if key in self._due or key not in self.replicas:
             self._require_assigned(topic_id, partition)
@@ -203,4 +212,7 @@ class Reconciler:
         replica = self.replicas.pop((topic_id, partition), None)
         if replica is not None:
             replica.resign()
-        self._directories.delete(topic_id, partition)
+        try:
+            self._directories.delete(topic_id, partition)
+        except OSError as error:
+            self._log.error("folder not deleted", topic_id=str(topic_id), partition=partition, reason=str(error))

@@ -37,7 +37,7 @@ class WaitingRoom:
         try:
             return await future
         finally:
-            waiter.cancel()
+            self._purgatory.cancel(waiter)
 
     def advanced(self, key: Hashable, value: int) -> None:
         self._purgatory.advanced(key, value)

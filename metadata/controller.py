@@ -95,7 +95,7 @@ class Controller:
         existing = image.brokers.get(request.broker_id)
         if existing is not None and existing.incarnation_id == request.incarnation_id:
             return RegistrationAnswer(index=image.applied_index, broker_epoch=existing.epoch)
-        if existing is not None and self._is_alive(existing, now_ms) and not _is_restart(existing, request):
+        if existing is not None and self._is_in_use(existing, now_ms) and not _is_restart(existing, request):
             raise RefusedError(
                 ErrorCode.DUPLICATE_BROKER_REGISTRATION,
                 f"node.id {request.broker_id} is in use by a running broker at {existing.peer.host}:"
@@ -228,6 +228,12 @@ class Controller:
     def _session(self, broker: Broker) -> Session | None:
         session = self._sessions.get(broker.broker_id)
         return session if session is not None and session.broker_epoch == broker.epoch else None
+
+    def _is_in_use(self, broker: Broker, now_ms: int) -> bool:
+        """Alive, and not one that was told that it may stop."""
+        session = self._session(broker)
+        said_goodbye = session is not None and session.wants_shutdown and broker.fenced
+        return self._is_alive(broker, now_ms) and not said_goodbye
 
     def _is_alive(self, broker: Broker, now_ms: int) -> bool:
         session = self._session(broker)

@@ -9,12 +9,11 @@ from broker.cluster_image import ClusterImage
 from metadata import codec
 from metadata.answers import Refused
 from metadata.commands import CreateTopic, DeleteTopic, PartitionAssignment, Proposal, RegisterBroker
+from metadata.delta import Delta
 from metadata.image import Endpoint, Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from metadata.delta import Delta
 
 
 class Loop:
@@ -22,6 +21,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.posted: list[Callable[[], None]] = []
+        self.bugs: list[BaseException] = []
 
     def run(self) -> None:
         while self.posted:
@@ -58,7 +58,7 @@ def loop() -> Loop:
 
 @pytest.fixture
 def cluster_image(loop: Loop) -> ClusterImage:
-    return ClusterImage("cluster", post=loop.posted.append)
+    return ClusterImage("cluster", post=loop.posted.append, on_bug=loop.bugs.append)
 
 
 def test_a_reader_that_was_busy_sees_many_entries_as_one_change(loop: Loop, cluster_image: ClusterImage) -> None:
@@ -86,8 +86,18 @@ def test_a_refused_command_is_answered_and_tells_the_loop_of_no_change(loop: Loo
     assert 1 == cluster_image.image.applied_index
 
 
+def test_a_change_that_could_not_be_followed_stops_the_node(loop: Loop, cluster_image: ClusterImage) -> None:
+    def observer(_: Image, __: Delta) -> None:
+        raise OSError(5, "Input/output error")
+
+    cluster_image.observe(observer)
+    cluster_image.apply(1, proposal(REGISTER))
+    loop.run()
+    assert ["Input/output error"] == [error.strerror for error in loop.bugs if isinstance(error, OSError)]
+
+
 def test_a_snapshot_brings_exactly_the_differences(loop: Loop, cluster_image: ClusterImage) -> None:
-    ahead = ClusterImage("cluster", post=lambda _: None)
+    ahead = ClusterImage("cluster", post=lambda _: None, on_bug=lambda _: None)
     gone, kept = create("gone"), create("kept")
     for machine in (cluster_image, ahead):
         machine.apply(1, proposal(REGISTER))

@@ -78,14 +78,33 @@ async def test_what_certainly_did_not_begin_is_asked_again() -> None:
     assert 3 == len(quorum.asked)
 
 
-async def test_what_may_have_begun_is_asked_again_only_under_a_command_id() -> None:
+async def test_what_may_have_begun_is_asked_again_under_the_same_command_id() -> None:
     quorum = Leaders([OutcomeUnknown("connection lost"), DONE])
     assert DONE == await link(quorum).ask(REQUEST, timeout_s=5, command_id=COMMAND_ID)
     assert {COMMAND_ID} == {envelope.command_id for _, envelope in quorum.asked}
-    quorum = Leaders([OutcomeUnknown("connection lost")])
+
+
+async def test_what_stays_doubtful_is_never_told_as_refused() -> None:
+    quorum = Leaders([OutcomeUnknown("connection lost")] + 100 * [PeerUnavailable("no connection")])
     with pytest.raises(OutcomeUnknownError, match="may or may not"):
-        await link(quorum).ask(REQUEST, timeout_s=5)
-    assert 1 == len(quorum.asked)
+        await link(quorum).ask(REQUEST, timeout_s=0.2, command_id=COMMAND_ID)
+
+
+async def test_l1_a_leader_that_is_silent_is_not_waited_for_when_there_is_another() -> None:
+    quorum = Leaders([DONE])
+    answers = quorum.request
+
+    async def request(node_id: int, payload: bytes, *, timeout_s: float) -> bytes:
+        if node_id == 1:
+            await asyncio.Event().wait()
+        return await answers(node_id, payload, timeout_s=timeout_s)
+
+    quorum.request = request  # type: ignore[method-assign] # node 1 is paused
+    asking = asyncio.create_task(link(quorum).ask(REQUEST, timeout_s=60, command_id=COMMAND_ID))
+    await asyncio.sleep(0.01)  # sleeps: until node 1 was asked
+    quorum.elect(3)
+    assert DONE == await asyncio.wait_for(asking, 5)
+    assert [3] == [node_id for node_id, _ in quorum.asked]
 
 
 async def test_without_a_leader_the_refusal_says_that_nothing_was_changed() -> None:

@@ -59,7 +59,7 @@ def test_a_deadline_ends_the_waiting_once_even_when_the_offset_comes_later() -> 
 def test_whoever_went_away_is_told_nothing() -> None:
     purgatory = Purgatory()
     asker = Asker(purgatory, "pay-0", 10)
-    asker.waiter.cancel()
+    purgatory.cancel(asker.waiter)
     purgatory.advanced("pay-0", 10)
     purgatory.expire(2000)
     assert [] == asker.answers
@@ -70,6 +70,14 @@ def test_answered_waiters_do_not_pile_up_behind_a_far_deadline() -> None:
     for offset in range(10 * SWEEP_WAITERS_MIN):
         Asker(purgatory, "pay-0", offset, deadline_ms=1e9)
         purgatory.advanced("pay-0", offset)
+    assert len(purgatory._by_deadline) <= 2 * SWEEP_WAITERS_MIN
+
+
+def test_those_who_went_away_do_not_pile_up_where_nothing_ever_happens() -> None:
+    purgatory = Purgatory()
+    for number in range(10 * SWEEP_WAITERS_MIN):
+        purgatory.cancel(Asker(purgatory, f"idle-{number % 7}", 1, deadline_ms=1e9).waiter)
+    assert sum(map(len, purgatory._by_key.values())) <= SWEEP_WAITERS_MIN
     assert len(purgatory._by_deadline) <= 2 * SWEEP_WAITERS_MIN
 
 
