@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import load_config
+from broker.errors import OutcomeUnknownError
 from broker.meta_properties import (
     MetaProperties,
     forget_formation,
@@ -21,9 +22,18 @@ from broker.meta_properties import (
 )
 from broker.node import Node
 from broker.replication.replica import ACKS_ALL, Replica
-from metadata.answers import Done, TopicCreated
+from logstore.storage import PosixStorage
+from metadata import codec
+from metadata.answers import Done, Refused, TopicCreated
 from metadata.image import Endpoint
-from metadata.requests import AlterConfigsRequest, ConfigChange, CreateTopicRequest, DeleteTopicRequest
+from metadata.requests import (
+    AlterConfigsRequest,
+    ConfigChange,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    Envelope,
+    Heartbeat,
+)
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import build_batch, iterate_batches
 
@@ -221,3 +231,58 @@ async def test_a_node_that_never_started_can_be_stopped(alone: Cluster) -> None:
     identity = read_meta_properties(alone.directory(1))
     assert identity is not None
     await Node(config, identity, None).stop()
+
+
+async def test_s10_after_a_disk_error_a_restart_serves_what_is_there(
+    alone: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    async with alone.running() as node:
+        topic_id = await create(await ready(node), "pay")
+        replica = await leading(node, topic_id)
+        await send(replica, b"a")
+        with monkeypatch.context() as patch:
+            patch.setattr(PosixStorage, "pwrite", staticmethod(fail))
+            with pytest.raises(OutcomeUnknownError):
+                await send(replica, b"b")
+        with pytest.raises(RefusedError, match="is offline") as refused:
+            node.replica(topic_id, 0)
+        assert ErrorCode.KAFKA_STORAGE_ERROR == refused.value.code
+        assert any("is offline" in reason for reason in node.health().reasons)
+        assert "every log directory is offline" in node.readiness()
+    async with alone.running() as node:
+        assert b"a" == (await values(await leading(await ready(node), topic_id)))[0]
+
+
+async def test_l2_what_lost_its_last_directory_waits_for_the_operator_who_is_told_so(alone: Cluster) -> None:
+    async with alone.running() as node:
+        topic_id = await create(await ready(node), "pay")
+        await send(await leading(node, topic_id), b"a")
+    aside = alone.directory(1) / "aside"
+    (alone.directory(1) / "data").rename(aside)
+    async with alone.running() as node:
+        await ready(node)
+        assert [("pay", 0)] == node.health().leaderless
+        assert any("unclean.leader.election.enable" in reason for reason in node.health().reasons)
+    shutil.rmtree(alone.directory(1) / "data")
+    aside.rename(alone.directory(1) / "data")
+    async with alone.running() as node:
+        await ready(node)
+        choice = ConfigChange(name="unclean.leader.election.enable", value="true")
+        await node.admin(AlterConfigsRequest(name="pay", changes=(choice,)), timeout_s=10)
+        assert [b"a"] == await values(await leading(node, topic_id))
+
+
+async def test_nobody_else_registers_for_a_broker(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 3)
+    async with cluster.running(1) as one, cluster.running(2) as two:
+        await ready(one)
+        await ready(two)
+        leader, other = (one, two) if one.quorum.is_leader else (two, one)
+        lie = Heartbeat(broker_id=leader.broker_id, broker_epoch=leader.broker_epoch or 0, applied_index=0)
+        payload = codec.encode_request(Envelope(request=lie))
+        answer = codec.decode_answer(await other.quorum.request(leader.broker_id, payload, timeout_s=5))
+        assert isinstance(answer, Refused)
+        assert "speaks for itself" in answer.message

@@ -323,3 +323,12 @@ def test_a_proposal_on_its_way_is_not_made_again_at_once(world):
     assert first
     assert [] == world.controller.tick(world.image, world.now_ms + 100)
     assert first == world.controller.tick(world.image, world.now_ms + 1100)
+
+
+def test_a_broker_that_said_goodbye_may_come_back_on_another_disk_at_once(world):
+    for _ in range(3):
+        world.beat(1, wants_shutdown=True)
+        world.settle()
+    assert world.beat(1, wants_shutdown=True).should_shut_down
+    world.register(1, incarnation=2, directory=555)
+    assert world.image.brokers[1].fenced
