@@ -13,7 +13,6 @@ from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, hea
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
 from logstore.disk import storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
-from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -98,14 +97,6 @@ def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:
         segment = by_base.get(gap.segment_base_offset)
         if segment is not None and gap not in segment.gaps:
             segment.gaps = tuple(sorted((*segment.gaps, gap)))
-
-
-def refuse_damaged(name: str, gap: Gap) -> RefusedError:
-    return RefusedError(
-        ErrorCode.CORRUPT_MESSAGE,
-        f"offsets {gap.offset} to {gap.next_offset - 1} of {name} are damaged on disk (see `kraft log verify`):"
-        f" read on at offset {gap.next_offset}",
-    )
 
 
 def save_gaps(storage: Storage, folder: str, gaps: list[Gap]) -> None:

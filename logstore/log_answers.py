@@ -1,4 +1,4 @@
-"""What a partition log answers: `Appended`, `LogSlice`, `TimestampOffset`, and the refusal that carries both bounds."""
+"""What a partition log answers: `Appended`, `LogSlice`, `TimestampOffset`, and the refusals that say where to read."""
 
 from typing import NamedTuple
 
@@ -44,3 +44,16 @@ class OffsetOutOfRangeError(RefusedError):
         self.offset = offset
         self.earliest = earliest
         self.latest = latest
+
+
+class DamagedRangeError(RefusedError):
+    """CORRUPT_MESSAGE with what is lost (S18): offsets from `offset` on, below `next_offset`, where to read on."""
+
+    def __init__(self, log_name: str, *, offset: int, next_offset: int) -> None:
+        super().__init__(
+            ErrorCode.CORRUPT_MESSAGE,
+            f"offsets {offset} to {next_offset - 1} of {log_name} are damaged on disk (see `kraft log verify`):"
+            f" read on at offset {next_offset}",
+        )
+        self.offset = offset
+        self.next_offset = next_offset

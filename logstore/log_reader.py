@@ -3,7 +3,8 @@
 Owns the way from an offset to bytes: bounds, segment, position (remembered for those who read on where they stopped,
 else by index and walk), one pread of bounded size, and the check that what came are batches in order. Every read is its
 own pread, so a reader of old data holds nothing that an append would wait for.
-Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (CORRUPT_MESSAGE, with the next intact offset).
+Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (DamagedRangeError, with the next intact
+offset).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from crc32c import crc32c
 
 from logstore.batch_walk import BATCH_LENGTH_MIN, LENGTH_END, BatchHead, BrokenBatchError
-from logstore.damage import mark_damaged, note_damage, refuse_damaged
+from logstore.damage import mark_damaged, note_damage
 from logstore.disk import storage_refusal
-from logstore.log_answers import LogSlice, OffsetOutOfRangeError, TimestampOffset
+from logstore.log_answers import DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from wire.record_batch import ATTRIBUTES_AT, HEADER_BYTES, RecordBatch
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _position(log: PartitionLog, segment: Segment, offset: int) -> int | None:
         return known[1]
     for gap in segment.gaps:
         if gap.offset <= offset < gap.next_offset:
-            raise refuse_damaged(log.name, gap)
+            raise DamagedRangeError(log.name, offset=gap.offset, next_offset=gap.next_offset)
     head = segment.locate(offset)
     return None if head is None else head.position
 

@@ -395,7 +395,7 @@ class PartitionLog:
         """Whole batches from the one that holds `offset`, below `upper_offset`, about `max_bytes` of them.
 
         The first may begin below `offset`, and is given whole even above `max_bytes` (unless not `at_least_one`).
-        OffsetOutOfRangeError with both bounds; CORRUPT_MESSAGE where the disk damaged what lies at `offset`, with the
+        OffsetOutOfRangeError with both bounds; DamagedRangeError where the disk damaged what lies at `offset`, with the
         next offset that is intact. Not `check_crc` (1 us per 16 KiB): for those whose client checks it anyway.
         """
         return read_slice(self, ReadRequest(offset, max_bytes, upper_offset, at_least_one, check_crc))

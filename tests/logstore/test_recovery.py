@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from logstore.log_answers import DamagedRangeError
 from logstore.log_config import LogConfig
 from tests.logstore.owner import TOPIC_ID, Owner, append, batch, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
@@ -60,9 +61,10 @@ def readable(log):
     while offset < log.log_end_offset:
         try:
             got = read_all(log, offset)
-        except RefusedError as refused:
-            assert ErrorCode.CORRUPT_MESSAGE is refused.code  # noqa: PT017 - the loop goes on
-            offset = int(refused.message.rpartition(" ")[2])
+        except DamagedRangeError as damaged:
+            assert ErrorCode.CORRUPT_MESSAGE is damaged.code  # noqa: PT017 - the loop goes on
+            assert damaged.offset <= offset < damaged.next_offset  # noqa: PT017 - the loop goes on
+            offset = damaged.next_offset
             continue
         found += got
         break
@@ -75,9 +77,10 @@ def records_around_damage(log):
     while offset < log.log_end_offset:
         try:
             got = log.read(offset, max_bytes=1, upper_offset=log.log_end_offset, check_crc=True)
-        except RefusedError as refused:
-            assert ErrorCode.CORRUPT_MESSAGE is refused.code  # noqa: PT017 - the loop goes on
-            offset = int(refused.message.rpartition(" ")[2])
+        except DamagedRangeError as damaged:
+            assert ErrorCode.CORRUPT_MESSAGE is damaged.code  # noqa: PT017 - the loop goes on
+            assert damaged.offset <= offset < damaged.next_offset  # noqa: PT017 - the loop goes on
+            offset = damaged.next_offset
             continue
         found.append(got.base_offset)
         offset = got.next_offset
