@@ -61,6 +61,7 @@ KEYS: Final[dict[str, Key]] = {
     "insecure.listeners": Key("insecure_listeners", boolean),
     "http.ssl.certificate": Key("http_ssl_certificate", word),
     "http.ssl.key": Key("http_ssl_key", word),
+    "http.ssl.authorities": Key("http_ssl_authorities", word),
     "peer.ssl.certificate": Key("peer_ssl_certificate", word),
     "peer.ssl.key": Key("peer_ssl_key", word),
     "peer.ssl.authorities": Key("peer_ssl_authorities", word),
@@ -114,7 +115,8 @@ KEYS: Final[dict[str, Key]] = {
 
 PATH_KEYS: Final = frozenset({
     "node.directory", "log.dirs", "log.dir", "metadata.log.dir",
-    "http.ssl.certificate", "http.ssl.key", "peer.ssl.certificate", "peer.ssl.key", "peer.ssl.authorities",
+    "http.ssl.certificate", "http.ssl.key", "http.ssl.authorities",
+    "peer.ssl.certificate", "peer.ssl.key", "peer.ssl.authorities",
 })  # fmt: skip
 
 _KAFKA_NAMES: Final = """

@@ -16,7 +16,7 @@ DEFAULT_PEER: Final = ("127.0.0.1", 9093)
 DEFAULT_HTTP: Final = Listener("http", "127.0.0.1", 8082)
 _CONSUMED: Final = (  # read here in their combination; every other field passes through as it is
     "roles", "controller_listener_names", "kafka_listeners", "http_ssl_certificate", "http_ssl_key",
-    "peer_ssl_certificate", "peer_ssl_key", "peer_ssl_authorities",
+    "http_ssl_authorities", "peer_ssl_certificate", "peer_ssl_key", "peer_ssl_authorities",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def assemble(
             "kafka_listeners": clients,
             "topic_defaults": dict(topic_defaults),
             "http_tls": _http_tls(values, settings),
+            "http_authorities": _existing(values, settings, "http.ssl.authorities"),
             "peer_tls": _peer_tls(values, settings),
         }
     )
@@ -161,6 +162,8 @@ def _check_tls(config: NodeConfig, warnings: list[str]) -> None:
         raise ConfigError(f"http.ssl.certificate is not set: {encrypted[0]} needs it and http.ssl.key")
     if config.http_tls is not None and not encrypted:
         warnings.append("http.ssl.certificate has no effect: http.listeners names no https:// listener")
+    if config.http_authorities is not None and not config.advertised_http.tls:
+        warnings.append("http.ssl.authorities has no effect: the first of http.listeners is not https://")
 
 
 def _check_reach(config: NodeConfig) -> None:

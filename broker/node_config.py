@@ -49,6 +49,7 @@ class NodeConfig:
     kafka_listeners: tuple[Listener, ...] = ()
     advertised_kafka: tuple[Listener, ...] = ()
     http_tls: TlsFiles | None = None
+    http_authorities: Path | None = None  # None: those of the system, of the peer link and of the node's own chain
     peer_tls: PeerTlsFiles | None = None
     insecure_listeners: bool = False
 

@@ -123,6 +123,9 @@ class Forwarder:
                 if response.status < 300:
                     return Forwarded(answer, response.headers)
                 raise _refused(response.status, answer, broker)
+        except aiohttp.ClientConnectorCertificateError as error:
+            message = f"broker {broker.broker_id} shows a certificate at {where} that this node does not trust"
+            raise StaleRouteError(503, RETRIABLE, f"{message}: {_why_untrusted(error)}") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             message = f"broker {broker.broker_id} cannot be reached at {where}: {_why(error)}"
             raise StaleRouteError(503, RETRIABLE, message) from None
@@ -147,6 +150,12 @@ class Forwarder:
 
 def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _why_untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """OpenSSL's words, and the settings that decide: whom this node trusts, and under which name it asks."""
+    said = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+    return f"{said}; see http.ssl.authorities here, advertised.http.listeners there"
 
 
 def _refused(status: int, answer: bytes, broker: Broker) -> ApiError:

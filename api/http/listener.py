@@ -193,7 +193,12 @@ class HttpListener:
         self._app.freeze()
         self._connections = GuardedServer(self._app, self._count, self._settings)
         self._server = await asyncio.get_running_loop().create_server(
-            self._connections, self._host, self._port, ssl=self._ssl_context, backlog=self._settings.backlog
+            self._connections,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=self._settings.header_deadline_s if self._ssl_context else None,
+            backlog=self._settings.backlog,
         )
         self._app[CONTEXT].listeners += 1
 
