@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.http import json_guard
 from api.http.bodies import read_body
@@ -60,6 +60,8 @@ class PartitionFailure(Struct):
     partition_id: int
     error_code: int
     message: str
+    next_offset: int | UnsetType = UNSET
+    """Where to read on, past what is damaged."""
 
 
 _decoder: Final = msgspec.json.Decoder(ConsumeRequest)
@@ -101,14 +103,24 @@ def _listed(found: Found, form: Form, max_records: int) -> dict[int, PartitionDa
     left = max_records
     for partition, batches in found.items():
         if isinstance(batches, ApiError):
-            listed[partition] = PartitionFailure(partition, batches.error_code, batches.message)
+            listed[partition] = _failure(partition, batches)
             continue
-        taken, following = records_in(batches, max_records=left) if left else ([], batches.start_offset)
+        try:
+            taken, following = records_in(batches, max_records=left) if left else ([], batches.start_offset)
+        except ApiError as error:
+            if len(found) == 1:
+                raise
+            listed[partition] = _failure(partition, error)
+            continue
         records = records_v3(taken, partition, form)
         left -= len(records)
         bounds = (following, batches.high_watermark, batches.log_start_offset)
         listed[partition] = PartitionData(partition, *bounds, records)
     return listed
+
+
+def _failure(partition: int, error: ApiError) -> PartitionFailure:
+    return PartitionFailure(partition, error.error_code, error.message, error.details.get("next_offset", UNSET))
 
 
 def _positions(topic: Topic, wanted: ConsumeRequest, only: int | None, context: Context) -> dict[int, FetchFrom]:
@@ -175,7 +187,8 @@ async def _fetch(context: Context, topic: Topic, partition: int, wanted: FetchFr
 
 
 def _raise_common_failure(found: Found) -> None:
-    errors = [outcome for outcome in found.values() if isinstance(outcome, ApiError)]
-    for error in errors:
+    errors = {partition: outcome for partition, outcome in found.items() if isinstance(outcome, ApiError)}
+    for partition, error in errors.items():
         if error.status < 500 or len(errors) == len(found):
+            error.details.setdefault("partition_id", partition)
             raise error

@@ -2,8 +2,8 @@
 
 Owns the HTTP status and the `error_code` of every refusal (design: the codes of Confluent's REST, 503/50003 for what
 is worth a retry) and the body `{"error_code","message"}`, with `outcome` on produce. Refuses to blame the server for
-bad input: 500 is left for bugs alone. S15: `not_written` is said only where nothing was written, anything doubtful is
-`unknown`.
+bad input, or a client for the server's damage: 500 is a bug, or what this server's disk has lost. S15: `not_written` is
+said only where nothing was written, anything doubtful is `unknown`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import enum
 from typing import Any, Final
 
 from broker.errors import ExpectedOffsetError, OutcomeUnknownError
-from logstore.log_answers import OffsetOutOfRangeError
+from logstore.log_answers import DamagedRangeError, OffsetOutOfRangeError
 from wire.errors import ErrorCode, RefusedError
 
 RETRY_AFTER_S: Final = 1
@@ -32,7 +32,8 @@ PAYLOAD: Final = 42206
 SERIALIZATION: Final = 42207
 BATCH: Final = 42208
 THROTTLED: Final = 42901
-SERVER_ERROR: Final = 50002
+SERVER_ERROR: Final = 500
+DAMAGED: Final = 50002
 RETRIABLE: Final = 50003
 
 
@@ -133,6 +134,8 @@ def from_refusal(refused: RefusedError, *, outcome: Outcome | None = None) -> Ap
     if isinstance(refused, OffsetOutOfRangeError):
         details = {"earliest_offset": refused.earliest, "latest_offset": refused.latest}
         return ApiError(416, OFFSET_OUT_OF_RANGE, refused.message, outcome=outcome, details=details)
+    if isinstance(refused, DamagedRangeError):
+        return damaged(refused.message, refused.offset, refused.next_offset)
     if refused.code in _RETRIABLE:
         kind = StaleRouteError if refused.code in _STALE_ROUTE else ApiError
         return kind(503, RETRIABLE, refused.message, outcome=outcome)
@@ -142,6 +145,11 @@ def from_refusal(refused: RefusedError, *, outcome: Outcome | None = None) -> Ap
 
 def from_unknown_outcome(error: OutcomeUnknownError) -> ApiError:
     return ApiError(503, RETRIABLE, error.message, outcome=Outcome.UNKNOWN)
+
+
+def damaged(message: str, offset: int, next_offset: int) -> ApiError:
+    """What lies from `offset` on below `next_offset` cannot be read here; a reader goes on at `next_offset`."""
+    return ApiError(500, DAMAGED, message, details={"offset": offset, "next_offset": next_offset})
 
 
 def bad_request(message: str) -> ApiError:

@@ -2,8 +2,9 @@
 
 Owns the shape of a fetched record in v3, v2 and MessagePack, and the choice of form: `auto` (text where the bytes are
 valid UTF-8, else base64), `string`, `json`, `binary`. Refuses (422, naming the offset) `json` for a value that is not
-JSON and `string` for one that is not UTF-8: a reader is never given bytes in a disguise. Control batches are not
-records and are left out.
+JSON and `string` for one that is not UTF-8: a reader is never given bytes in a disguise; and (500, with `next_offset`)
+a batch whose inside nobody can read, as one may lie there that was written unopened. Control batches are not records
+and are left out.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from api.http.errors import SERIALIZATION, ApiError
-from wire.record_batch import Record, iterate_batches
+from api.http.errors import SERIALIZATION, ApiError, damaged
+from api.http.media import RECORD_BATCH
+from wire.errors import RefusedError
+from wire.record_batch import Record, RecordBatch, iterate_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +131,12 @@ def records_in(batches: Batches, *, max_records: int) -> tuple[list[tuple[str, l
     for batch in iterate_batches(batches.data):
         if batch.is_control or batch.last_offset < start:
             continue
-        records = batch.records()
+        try:
+            records = batch.records()
+        except RefusedError as refused:
+            if taken:  # what comes before it is the answer now; the next fetch is told
+                return taken, batch.base_offset
+            raise _unreadable(batch, refused) from None
         if batch.base_offset < start:
             records = [record for record in records if record.offset >= start]
         cut_short = len(records) > left
@@ -141,6 +149,14 @@ def records_in(batches: Batches, *, max_records: int) -> tuple[list[tuple[str, l
             last = records[-1].offset + 1 if cut_short else batch.next_offset
             return taken, last
     return taken, batches.next_offset
+
+
+def _unreadable(batch: RecordBatch, refused: RefusedError) -> ApiError:
+    message = (
+        f"offsets {batch.base_offset} to {batch.last_offset} cannot be read: {refused.message}; read on at offset"
+        f" {batch.next_offset}, or take the bytes with Accept: {RECORD_BATCH}"
+    )
+    return damaged(message, batch.base_offset, batch.next_offset)
 
 
 _NO_HEADERS: Final[list[FetchedHeader]] = []

@@ -19,7 +19,7 @@ from broker.errors import ExpectedOffsetError
 from broker.health import health_of
 from broker.replication.replica import Fetched
 from kraft.status import QuorumStatus, VoterStatus
-from logstore.log_answers import Appended, LogSlice, OffsetOutOfRangeError, TimestampOffset
+from logstore.log_answers import Appended, DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from logstore.log_config import LogConfig
 from metadata.apply import apply
 from metadata.commands import Proposal
@@ -39,6 +39,8 @@ class FakeLog:
         self.batches: list[bytes] = []
         self.log_start_offset = 0
         self.log_end_offset = 0
+        self.damaged: tuple[int, int] | None = None
+        """The first offset that the disk lost, and the one to read on from."""
         self.grown = asyncio.Condition()
 
     @property
@@ -107,6 +109,10 @@ class FakeReplica:
             (batch,) = iterate_batches(raw)
             if batch.last_offset < offset:
                 continue
+            if self.log.damaged and self.log.damaged[0] <= batch.base_offset < self.log.damaged[1]:
+                if not data:
+                    raise DamagedRangeError("t-0", offset=self.log.damaged[0], next_offset=self.log.damaged[1])
+                break
             if data and len(data) + len(raw) > max_bytes:
                 break
             data += raw
@@ -169,7 +175,7 @@ class FakeNode:
         return FakeReplica(log, config, topic.partitions[partition].leader_epoch, self.append_failures)
 
     def health(self):
-        return health_of(self.image, leader_id=self.quorum.leader_id, offline_directories=[])
+        return health_of(self.image, leader_id=self.quorum.leader_id, disk_reasons=[])
 
     def readiness(self) -> list[str]:
         return self.not_ready

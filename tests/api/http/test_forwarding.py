@@ -132,7 +132,7 @@ async def test_a_refusal_of_the_leader_is_passed_on(led_by_two):
     for _ in range(3):
         answer = await api("POST", RECORDS, json={"partition_id": api.there})
         outcomes.append((answer.status, answer.body["error_code"], answer.body["outcome"]))
-    assert [(503, 50003, "not_written"), (503, 50003, "unknown"), (500, 50002, "unknown")] == outcomes
+    assert [(503, 50003, "not_written"), (503, 50003, "unknown"), (500, 500, "unknown")] == outcomes
     conflict = await api("POST", RECORDS + "?expected_offset=7", json={"partition_id": api.there})
     assert (412, 0) == (conflict.status, conflict.body["log_end_offset"])
 
