@@ -9,15 +9,15 @@ import argparse
 import asyncio
 import os
 import signal
-import ssl
 import sys
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from api.node_tls import NodeTls, read_node_tls
 from broker import event_log
 from broker.config import load_config
-from broker.config_values import ConfigError, Listener, format_endpoint
+from broker.config_values import ConfigError, format_endpoint
 from broker.meta_properties import (
     Formation,
     MetaProperties,
@@ -33,6 +33,7 @@ from broker.node import Node
 from broker.node_config import NodeConfig
 from kraft.errors import DamagedError
 from metadata.image import Endpoint
+from wire.errors import RefusedError
 
 if TYPE_CHECKING:
     from api.http.listener import HttpListener
@@ -42,6 +43,7 @@ EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 READY_POLL_S: Final = 0.01
+NOT_READY_TOLD_S: Final = 10.0
 DRAIN_S: Final = 5.0
 
 
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     try:
         config, warnings = load_config(options.config, os.environ, _overrides(options))
+        tls = read_node_tls(config, warnings)
         if options.format_directory:
             _format(config)
         identity, formation = _identity(config, may_be_empty=options.format_directory)
@@ -68,8 +71,10 @@ def main(arguments: Sequence[str]) -> int:
             "insecure.listeners=true: anyone who can reach this node's listeners can read and delete everything"
         )
     try:
-        return asyncio.run(_serve(config, identity, formation))
-    except (StartError, DamagedError, OSError) as error:
+        return asyncio.run(_serve(config, tls, identity, formation))
+    except ConfigError as error:
+        return _refuse(error, EXIT_USAGE)
+    except (StartError, DamagedError, RefusedError, OSError) as error:
         return _refuse(error, EXIT_FAILURE)
 
 
@@ -130,6 +135,11 @@ def _identity(config: NodeConfig, *, may_be_empty: bool) -> tuple[MetaProperties
         )
     check_meta_properties(directory, identity, node_id=config.node_id, cluster_id=config.cluster_id)
     formation = read_formation(directory)
+    if set(config.voters) == {config.node_id} and formation is None and not _has_journal(config):
+        raise ConfigError(
+            f"{config.metadata_directory} is empty, and this node was the only voter: what the cluster was is lost. "
+            "Bring the directory back from where it went or from a backup; `kraft purge` ends the cluster"
+        )
     if config.is_voter and formation is None and not may_be_empty and not _has_journal(config):
         raise ConfigError(
             f"{config.metadata_directory} is empty, but this voter was formatted before: what it promised to the quorum"
@@ -146,8 +156,8 @@ def _has_journal(config: NodeConfig) -> bool:
 # -- from start to stop ---------------------------------------------------------------------------------------------
 
 
-async def _serve(config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> int:
-    process = _Process(config, identity, formation)
+async def _serve(config: NodeConfig, tls: NodeTls, identity: MetaProperties, formation: Formation | None) -> int:
+    process = _Process(config, tls, identity, formation)
     try:
         await process.start()
         return await process.run()
@@ -158,8 +168,9 @@ async def _serve(config: NodeConfig, identity: MetaProperties, formation: Format
 class _Process:
     """The node and its listeners, between start and stop."""
 
-    def __init__(self, config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> None:
+    def __init__(self, config: NodeConfig, tls: NodeTls, identity: MetaProperties, formation: Formation | None) -> None:
         self._config = config
+        self._tls = tls
         self._log = event_log.logger()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
@@ -188,9 +199,9 @@ class _Process:
         from api.http.app import create_app  # noqa: PLC0415 - see above
         from api.http.listener import HttpListener  # noqa: PLC0415 - see above
 
-        app = create_app(self._node, _http_settings(self._config))
+        app = create_app(self._node, _http_settings(self._config, self._tls))
         for at in self._config.http_listeners:
-            listener = HttpListener(app, at.host, at.port, ssl_context=_ssl_context(self._config, at))
+            listener = HttpListener(app, at.host, at.port, ssl_context=self._tls.listener if at.tls else None)
             try:
                 await listener.start()
             except OSError as error:
@@ -207,7 +218,8 @@ class _Process:
             task.cancel()
         if (error := self._node.failure) is not None:
             self._log.error("node failed", exc_info=error)
-            raise StartError(f"node {self._config.node_id} stops: {error!r}")
+            _refuse(StartError(f"node {self._config.node_id} stops: {error!r}"), EXIT_FAILURE)
+            os._exit(EXIT_FAILURE)  # what is under way is unknown to its callers; waiting for it would not help them
         self._log.info("stopping")
         await self._node.hand_over()
         for listener in self._listeners:
@@ -221,7 +233,11 @@ class _Process:
         self._log.info("stopped")
 
     async def _tell_when_ready(self) -> None:
-        while self._node.readiness():  # noqa: ASYNC110 - many causes, each its own event; asked a few times in a life
+        tell_at_s = self._loop.time() + NOT_READY_TOLD_S
+        while reasons := self._node.readiness():
+            if self._loop.time() >= tell_at_s:
+                self._log.warning("not ready yet", reasons=reasons)
+                tell_at_s += NOT_READY_TOLD_S
             await asyncio.sleep(READY_POLL_S)
         self._log.info("ready", http=[str(at) for at in self._config.http_listeners], cluster_id=self._node.cluster_id)
 
@@ -244,7 +260,7 @@ def _cannot_listen(what: str, where: str, error: OSError) -> str:
     )
 
 
-def _http_settings(config: NodeConfig) -> "HttpSettings":
+def _http_settings(config: NodeConfig, tls: NodeTls) -> "HttpSettings":
     from api.http.settings import HttpSettings  # noqa: PLC0415 - see _open_listeners
 
     return HttpSettings(
@@ -256,26 +272,5 @@ def _http_settings(config: NodeConfig) -> "HttpSettings":
         connections_max=config.max_connections,
         fetch_bytes_max=config.fetch_max_bytes,
         scheme=config.advertised_http.name,
-        proxy_ssl=_proxy_ssl(config),
+        proxy_ssl=tls.proxy,
     )
-
-
-def _ssl_context(config: NodeConfig, at: Listener) -> ssl.SSLContext | None:
-    if not at.tls:
-        return None
-    assert config.http_tls is not None, at
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.http_tls.certificate, config.http_tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"http.ssl.certificate or http.ssl.key can't be used: {error}") from error
-    return context
-
-
-def _proxy_ssl(config: NodeConfig) -> ssl.SSLContext | None:
-    """What a node trusts when it passes a request on: this machine's authorities, and its own certificate."""
-    if config.http_tls is None or not config.advertised_http.tls:
-        return None
-    context = ssl.create_default_context()
-    context.load_verify_locations(config.http_tls.certificate)
-    return context

@@ -257,6 +257,8 @@ class LogDirectories:
 
     def reasons(self) -> list[str]:
         """One line for each thing that is wrong with this broker's disks."""
+        for directory in self._directories:
+            self._watch_space(directory)
         offline = [_offline(directory) for directory in self._directories if directory.is_offline]
         full = [
             f"log directory {path} has less than log.dir.reserved.bytes free: writes are refused until there is space"

@@ -165,7 +165,8 @@ def test_s16_a_voter_that_lost_its_journal_does_not_form_the_cluster_again(node:
         file.unlink()
     code, line = node.refused()
     assert 2 == code
-    assert "what it promised to the quorum is lost" in line
+    assert "this node was the only voter" in line
+    assert (2, line) == node.refused("--format-directory"), "a second cluster under the first one's data is no way out"
 
 
 def test_a_listener_beyond_this_machine_needs_the_word_for_it(node: NodeProcess) -> None:
@@ -178,3 +179,23 @@ def test_a_listener_beyond_this_machine_needs_the_word_for_it(node: NodeProcess)
     ).ready()
     warnings = [line for line in (node.directory.parent / "log").read_text().splitlines() if "insecure" in line]
     assert 1 <= len(warnings)
+
+
+def test_a_log_directory_of_another_cluster_is_refused_in_one_line(node: NodeProcess, tmp_path: Path) -> None:
+    node.start("--format-directory").ready()
+    node.stop()
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = NodeProcess(other)
+    try:
+        code, line = stranger.refused("--format-directory", settings=(f"log.dirs={node.directory / 'data'}",))
+    finally:
+        stranger.close()
+    assert 2 == code
+    assert "belongs to cluster" in line
+
+
+def test_a_log_directory_that_cant_be_made_names_the_key(node: NodeProcess) -> None:
+    code, line = node.refused("--format-directory", settings=("log.dirs=/proc/nope",))
+    assert 2 == code
+    assert "log.dirs: /proc/nope can't be used" in line

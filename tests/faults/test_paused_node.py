@@ -52,7 +52,6 @@ def test_topics_are_created_while_the_quorums_leader_stands_still(form: Form):
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="an admin call waits for the paused leader that it was sent to: up to 30 s")
 def test_a_topic_under_way_to_a_leader_that_stands_still_goes_to_its_successor(form: Form):
     """It carries a command id, so to ask the next leader is harmless; L1 asks for it."""
     cluster = form(3)
@@ -125,8 +124,11 @@ def test_a_fetch_from_a_paused_leader_is_answered(paused: Paused):
     path = "/v3/clusters/-/topics/orders/partitions"
     with node.client(timeout_s=60) as client:
         fetched = []
-        assert timed(lambda: fetched.append(client.get(f"{path}/0/records?offset=0&timeout={TIMEOUT_MS}"))) < 15
-        assert timed(lambda: fetched.append(client.get(f"{path}/0/offset"))) < 15
+        assert (
+            timed(lambda: fetched.append(client.get(f"{path}/0/records?offset=0&timeout={TIMEOUT_MS}")))
+            < TIMEOUT_MS / 1000 + SLACK_S
+        )
+        assert timed(lambda: fetched.append(client.get(f"{path}/0/offset"))) < SLACK_S
         assert [503, 503] == [answer.status for answer in fetched]
         send, _ = client.send_batch("orders", paused.free, ("elsewhere",))
         assert send.outcome is Outcome.ACKNOWLEDGED

@@ -110,7 +110,6 @@ def test_a_voter_that_lost_everything_twice_returns_twice(form: Form):
         wait_for_topics(cluster, wanted)
 
 
-@pytest.mark.xfail(strict=True, reason="`kraft node --format` collides with --format json|text: remove when it works")
 def test_the_way_back_that_the_refusal_names_can_be_typed(form: Form):
     """`kraft node -c FILE --format`: click must not take it for the --format that all commands have."""
     cluster = form(1)
