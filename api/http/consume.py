@@ -148,6 +148,8 @@ async def _fetch_all(
 ) -> Found:
     """In turns: another partition is the first one each time. By partition, in the order in which they were read."""
     found: Found = {}
+    answer_by_s = asyncio.get_running_loop().time() + timeout_ms / 1000 + context.settings.fetch_timeout_s
+    fetch = partial(_fetch, context, topic, answer_by_s)
     left_bytes = max_bytes
     order = list(positions)
     turn = next(_turns) % len(order)
@@ -157,15 +159,13 @@ async def _fetch_all(
         # Even the smallest fetch brings a whole batch: what is beyond the bound is not fetched at all.
         each_bytes = max(left_bytes // len(some), 1) if left_bytes > 0 else 0
         wanted = [positions[partition]._replace(max_bytes=each_bytes) for partition in some]
-        batches = await asyncio.gather(*map(partial(_fetch, context, topic), some, wanted))
+        batches = await asyncio.gather(*map(fetch, some, wanted))
         found.update(zip(some, batches, strict=True))
         left_bytes -= sum(len(outcome.data) for outcome in batches if isinstance(outcome, Batches))
     if timeout_ms == 0 or not all(isinstance(b, Batches) and not b.data for b in found.values()):
         return found
     waiting = {
-        asyncio.ensure_future(
-            _fetch(context, topic, p, FetchFrom(batches.start_offset, None, positions[p].max_bytes, 1, timeout_ms))
-        ): p
+        asyncio.ensure_future(fetch(p, FetchFrom(batches.start_offset, None, positions[p].max_bytes, 1, timeout_ms))): p
         for p, batches in found.items()
         if isinstance(batches, Batches)
     }
@@ -179,9 +179,11 @@ async def _fetch_all(
     return found
 
 
-async def _fetch(context: Context, topic: Topic, partition: int, wanted: FetchFrom) -> Batches | ApiError:
+async def _fetch(
+    context: Context, topic: Topic, answer_by_s: float, partition: int, wanted: FetchFrom
+) -> Batches | ApiError:
     try:
-        return await fetch_batches(context, topic, partition, wanted, may_forward=True)
+        return await fetch_batches(context, topic, partition, wanted, may_forward=True, answer_by_s=answer_by_s)
     except ApiError as error:
         return error
 

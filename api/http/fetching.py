@@ -1,12 +1,14 @@
 """Record batches out of a partition, wherever its leader is.
 
-Owns the two ways of fetching, and the long poll that ends when the node drains. What comes back are batches as they
-lie in the log; making records of them is `fetched_records.py`'s. S12: only what lies below the high watermark is ever
-returned; the replica sees to that.
+Owns the two ways of fetching, the long poll that ends when the node drains, and the time by which a fetch is answered
+whatever its leader does: the long poll's own and `fetch_timeout_s`, over all tries (L1). What comes back are batches
+as they lie in the log; making records of them is `fetched_records.py`'s. S12: only what lies below the high watermark
+is ever returned; the replica sees to that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from api.http.errors import RETRIABLE, ApiError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from broker.replication.replica import Replica
     from metadata.image import Broker, Topic
 
+ATTEMPT_S_MIN: Final = 0.25
+"""What even the last try gets."""
 EARLIEST: Final = "earliest"
 LATEST: Final = "latest"
 
@@ -68,18 +72,32 @@ class Batches(NamedTuple):
 
 
 async def fetch_batches(
-    context: Context, topic: Topic, partition: int, wanted: FetchFrom, *, may_forward: bool
+    context: Context,
+    topic: Topic,
+    partition: int,
+    wanted: FetchFrom,
+    *,
+    may_forward: bool,
+    answer_by_s: float | None = None,
 ) -> Batches:
-    """Read at the leader."""
+    """Read at the leader; `answer_by_s`, on the loop's clock, is that of the wish itself where it is not given."""
+    now_s = asyncio.get_running_loop().time
+    late_s = context.settings.fetch_timeout_s
+    answer_by_s = now_s() + wanted.timeout_ms / 1000 + late_s if answer_by_s is None else answer_by_s
 
     async def here(replica: Replica, leader: Broker) -> Batches:
-        return await _fetch_here(context, replica, wanted, leader)
+        return await _fetch_here(context, replica, in_time(), leader)
 
     async def there(leader: Broker) -> Batches:
-        return await _fetch_there(context, leader, topic, partition, wanted)
+        left_s = max(answer_by_s - now_s(), ATTEMPT_S_MIN)
+        return await _fetch_there(target, leader, in_time(), left_s)
+
+    def in_time() -> FetchFrom:
+        left_ms = max(int((answer_by_s - late_s - now_s()) * 1000) + 1, 0)
+        return wanted._replace(timeout_ms=min(wanted.timeout_ms, left_ms))
 
     target = Target(context, topic, partition, may_forward)
-    return await at_leader(target, here=here, there=there, wait_s=context.settings.leader_wait_s)
+    return await at_leader(target, here=here, there=there, wait_s=answer_by_s - now_s())
 
 
 def start_of(replica: Replica, wanted: FetchFrom) -> int:
@@ -124,7 +142,8 @@ def _standing(replica: Replica, start: int, leader: Broker) -> Batches:
     return Batches(b"", start, start, high_watermark, earliest, end, leader)
 
 
-async def _fetch_there(context: Context, leader: Broker, topic: Topic, partition: int, wanted: FetchFrom) -> Batches:
+async def _fetch_there(target: Target, leader: Broker, wanted: FetchFrom, timeout_s: float) -> Batches:
+    context, topic, partition, _ = target
     query = {
         "max_bytes": str(wanted.max_bytes),
         "min_bytes": str(wanted.min_bytes),
@@ -140,7 +159,7 @@ async def _fetch_there(context: Context, leader: Broker, topic: Topic, partition
         query=query,
         topic_id=topic.topic_id,
         accept=RECORD_BATCH,
-        timeout_s=wanted.timeout_ms / 1000 + context.settings.fetch_timeout_s,
+        timeout_s=timeout_s,
     )
     answer = await asked
     try:

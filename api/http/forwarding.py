@@ -8,6 +8,7 @@ left, try again); any later one is `unknown`, unless the leader itself said othe
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from api.http.routing import FORWARDED, TOPIC_ID, url_host
 from wire.identifiers import uuid_to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from api.http.settings import HttpSettings
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 2.0
 GRACE_S: Final = 1.0
-"""How much longer than its own timeout a request is waited for: the leader's answer says more than our clock."""
+"""How much longer than its own timeout a produce is waited for: the leader's answer says more than our clock."""
 CONNECTIONS_PER_NODE: Final = 256
 KEEPALIVE_S: Final = 30.0
-"""Shorter than a listener's own, so that a pooled connection is not closed at the moment it is used."""
+"""At most so long, and half of a listener's own, so that a pooled connection is not closed at the moment it is used."""
 
 
 Query = dict[str, str]
@@ -53,7 +54,7 @@ class Call(NamedTuple):
     query: Query
     headers: dict[str, str]
     body: bytearray | None
-    timeout_s: float
+    timeout: aiohttp.ClientTimeout
 
 
 class Forwarder:
@@ -69,7 +70,9 @@ class Forwarder:
         """Produce record batches at their leader, within the query's `timeout` (ms) and a little; at most once."""
         headers = {"Content-Type": RECORD_BATCH, TOPIC_ID: uuid_to_text(topic.topic_id)}
         path = f"/topics/{topic.name}/partitions/{partition}/records"
-        call = Call("POST", path, query, headers, batches, int(query["timeout"]) / 1000)
+        total_s = int(query["timeout"]) / 1000 + GRACE_S
+        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S)
+        call = Call("POST", path, query, headers, batches, timeout)
         try:
             return await self._call(leader, call)
         except StaleRouteError:
@@ -92,12 +95,21 @@ class Forwarder:
         accept: str = "application/json",
         timeout_s: float,
     ) -> Forwarded:
-        """Read from another node; every failure of the connection may be tried again."""
+        """Read from another node; every failure of the connection may be tried again.
+
+        The answer must begin within `timeout_s` (L1); a large one may then take longer, as long as it flows.
+        """
         headers = {"Accept": accept}
         if topic_id is not None:
             headers[TOPIC_ID] = uuid_to_text(topic_id)
         try:
-            return await self._call(leader, Call("GET", path, query or {}, headers, None, timeout_s))
+            async with asyncio.timeout(timeout_s) as until_head:
+                timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=timeout_s)
+                call = Call("GET", path, query or {}, headers, None, timeout)
+                return await self._call(leader, call, on_head=lambda: until_head.reschedule(None))
+        except TimeoutError:
+            message = f"broker {leader.broker_id} did not answer within {timeout_s:.1f} s"
+            raise StaleRouteError(503, RETRIABLE, message) from None
         except (aiohttp.ClientError, OSError) as error:
             message = f"broker {leader.broker_id} did not answer: {_why(error)}"
             raise StaleRouteError(503, RETRIABLE, message) from None
@@ -107,7 +119,7 @@ class Forwarder:
             await self._session.close()
             self._session = None
 
-    async def _call(self, broker: Broker, call: Call) -> Forwarded:
+    async def _call(self, broker: Broker, call: Call, *, on_head: Callable[[], None] | None = None) -> Forwarded:
         where = f"{url_host(broker.http.host)}:{broker.http.port}"
         try:
             async with self._pooled_session().request(
@@ -117,8 +129,10 @@ class Forwarder:
                 headers={FORWARDED: str(self._broker_id), **call.headers},
                 data=None if call.body is None else io.BytesIO(call.body),  # sent in pieces, in turn with others
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=call.timeout_s + GRACE_S, sock_connect=CONNECT_TIMEOUT_S),
+                timeout=call.timeout,
             ) as response:
+                if on_head is not None:
+                    on_head()
                 answer = await response.read()
                 if response.status < 300:
                     return Forwarded(answer, response.headers)
@@ -127,15 +141,14 @@ class Forwarder:
             message = f"broker {broker.broker_id} shows a certificate at {where} that this node does not trust"
             raise StaleRouteError(503, RETRIABLE, f"{message}: {_why_untrusted(error)}") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            message = f"broker {broker.broker_id} cannot be reached at {where}: {_why(error)}"
-            raise StaleRouteError(503, RETRIABLE, message) from None
+            raise StaleRouteError(503, RETRIABLE, f"broker {broker.broker_id} at {where} {_unreached(error)}") from None
 
     def _pooled_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 limit=0,
                 limit_per_host=CONNECTIONS_PER_NODE,
-                keepalive_timeout=KEEPALIVE_S,
+                keepalive_timeout=min(KEEPALIVE_S, self._settings.keepalive_s / 2),
                 ssl=self._settings.proxy_ssl or True,
             )
             self._session = aiohttp.ClientSession(
@@ -150,6 +163,15 @@ class Forwarder:
 
 def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _unreached(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+    """Why no connection stood, without the client's internals."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"took no connection within {CONNECT_TIMEOUT_S:.0f} s"
+    if isinstance(error.os_error, ConnectionRefusedError):
+        return "refused the connection"
+    return f"cannot be reached: {error.os_error.strerror or error.os_error}"
 
 
 def _why_untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:

@@ -10,18 +10,21 @@ on a kept connection; a connection is counted once, from accept to close.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import EMPTY_PAYLOAD, web
 
 from api.http.context import CONTEXT
 from api.http.errors import BAD_REQUEST, THROTTLED, ApiError
 from api.http.replies import error_reply
+from broker.event_log import logger
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from api.http.settings import HttpSettings
+
+_log: Final = logger(room="http")
 
 
 class ConnectionCount:
@@ -125,7 +128,14 @@ class GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A request that is no HTTP (or a failure outside of the app) is told so in JSON; the connection is closed."""
+        """A request that is no HTTP (or a failure outside of the app) is told so in JSON; the connection is closed.
+
+        A client that went away is nobody's failure: it is not answered and not logged as one.
+        """
+        if isinstance(exc, ConnectionError):
+            _log.debug("a client went away before its answer", remote=request.remote)
+            self.force_close()
+            return web.Response(status=503)
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         said = " ".join((message or "").split())[:200]

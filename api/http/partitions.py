@@ -150,7 +150,7 @@ async def offsets_body(
         return msgspec.json.decode(answer.body, type=dict[str, Any]), leader
 
     target = Target(context, topic, partition, not is_forwarded(request))
-    return await at_leader(target, here=here, there=there, wait_s=context.settings.leader_wait_s)
+    return await at_leader(target, here=here, there=there, wait_s=context.settings.fetch_timeout_s)
 
 
 def _offsets_of(replica: Replica, topic: Topic, partition: int, timestamp_ms: int | None) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class HttpSettings:
     """A larger max_bytes is answered with this much: encoding more at once would hold up everyone else."""
     poll_timeout_ms_max: int = 60_000
     """The longest long poll: proxies cut idle requests at about a minute."""
-    fetch_timeout_s: float = 10.0
-    """How long another node may take to answer a fetch, beyond the long poll that was asked for."""
+    fetch_timeout_s: float = 1.5
+    """How much later than its own timeout a fetch is answered at most, whatever becomes of the leader (L1)."""
     produce_timeout_ms: int = 30_000
     """Kafka's request.timeout.ms."""
     produce_timeout_ms_max: int = 120_000

@@ -180,3 +180,23 @@ class TestSlowReader:
             await until(lambda: cluster.context(1).in_flight.held_bytes > 0)
             await until(lambda: cluster.listeners[0].connections == 1)  # the test's own pooled client holds it
         assert 0 == cluster.context(1).in_flight.held_bytes
+
+
+async def test_a_client_that_goes_away_is_no_error_of_this_node(cluster, api, caplog):
+    """Somebody who stops a download fills nobody's log with traces."""
+    await api.topic()
+    for _ in range(8):
+        data = b'"' + b"x" * 900_000 + b'"\n'
+        sent = await api(
+            "POST", f"{RECORDS}?partition_id=0", data=data, headers={"Content-Type": "application/x-ndjson"}
+        )
+        assert 200 == sent.status, sent
+    with caplog.at_level("INFO"):
+        async with RawConnection(cluster.listeners[0].port) as connection:
+            path = f"{TOPICS}/t/partitions/0/records?offset=0&max_bytes=8000000"
+            await connection.send_head("GET", path)
+            await connection.reader.readexactly(1000)
+            connection.writer.transport.abort()
+        await until(lambda: not cluster.context(1).in_flight.held_bytes)
+        await until(lambda: not cluster.listeners[0].connections)
+    assert [] == [record.getMessage() for record in caplog.records]

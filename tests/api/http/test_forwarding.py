@@ -1,6 +1,7 @@
 """Any node takes any request: it comes to the leader once, or the caller is told that nobody knows (S15)."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import build_batch, iterate_batches
 
 RECORDS = "/v3/clusters/-/topics/t/records"
+CONSUME = "/v3/clusters/-/topics/t/partitions/-/records:consume"
 
 
 @pytest.fixture
@@ -234,3 +236,86 @@ class TestSmallBody:
         assert 200 == answer.status, answer.body
         assert 9000 == len(api.cluster.records("t", api.there))
         assert msgspec.json.encode(answer.body)
+
+
+# -- L1: everything is answered by its own timeout ---------------------------------------------------------------------
+
+
+@pytest.fixture
+async def silent_leader(led_by_two: Api) -> AsyncIterator[Api]:
+    """Node 2 takes connections and says nothing, as a paused process does."""
+    writers = []
+
+    async def silent(reader, writer):
+        writers.append(writer)
+        await reader.read(-1)
+        writer.close()
+
+    port = led_by_two.cluster.listeners[1].port
+    await led_by_two.cluster.listeners[1].stop()
+    async with await asyncio.start_server(silent, "127.0.0.1", port):
+        yield led_by_two
+    await led_by_two.cluster.context(1).forwarder.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+class TestSlowLeader:
+    @pytest.fixture
+    def settings(self) -> HttpSettings:
+        return quick(fetch_timeout_s=0.4)
+
+    @pytest.mark.parametrize("timeout_ms", [0, 300])
+    async def test_a_fetch_is_answered_by_its_timeout(self, silent_leader, timeout_ms):
+        api = silent_leader
+        loop = asyncio.get_running_loop()
+        offsets = [{"partition_id": api.there, "offset": 0}]
+        for asked in (
+            api.fetch(partition=api.there, query=f"offset=0&timeout={timeout_ms}"),
+            api("GET", f"/topics/t/partitions/{api.there}/records?offset=0&timeout={timeout_ms}"),
+            api("POST", f"{CONSUME}?timeout={timeout_ms}", json={"offsets": offsets}),
+            api("GET", f"/v3/clusters/-/topics/t/partitions/{api.there}/offset"),
+        ):
+            began_s = loop.time()
+            answer = await asked
+            assert loop.time() - began_s < timeout_ms / 1000 + 1
+            assert (503, 50003) == (answer.status, answer.body["error_code"])
+            assert "broker 2 did not answer within" in answer.body["message"]
+
+    async def test_an_answer_that_has_begun_may_take_longer_than_the_timeout(self, led_by_two):
+        """A large fetch over a slow link makes progress instead of failing for ever."""
+        api = led_by_two
+        batch = bytes(build_batch([(None, b"x", (), 7)]))
+        pieces = [batch[start : start + 10] for start in range(0, len(batch), 10)]
+
+        closed = asyncio.Event()
+
+        async def slow(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            numbers = {"Stream-Start-Offset": 0, "Stream-Next-Offset": 1, "High-Watermark": 1}
+            numbers |= {"Log-Start-Offset": 0, "Log-End-Offset": 1, "Content-Length": len(batch)}
+            head = "".join(f"{name}: {number}\r\n" for name, number in numbers.items())
+            writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.8 / len(pieces))  # sleeps: the slow link
+            writer.close()
+            await writer.wait_closed()
+            closed.set()
+
+        port = api.cluster.listeners[1].port
+        await api.cluster.listeners[1].stop()
+        async with await asyncio.start_server(slow, "127.0.0.1", port):
+            answer = await api.fetch(partition=api.there)
+            await closed.wait()
+        assert (200, 1) == (answer.status, len(answer.body["records"]))
+
+
+async def test_who_refuses_a_connection_is_named_without_a_librarys_words(led_by_two):
+    api = led_by_two
+    port = api.cluster.listeners[1].port
+    await api.cluster.listeners[1].stop()
+    for answer in (
+        await api("POST", RECORDS, json={"partition_id": api.there}),
+        await api.fetch(partition=api.there),
+    ):
+        assert f"broker 2 at 127.0.0.1:{port} refused the connection" == answer.body["message"]
