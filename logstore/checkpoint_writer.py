@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from logstore.checkpoints import HIGH_WATERMARK_FILE, LOG_START_FILE, RECOVERY_POINT_FILE, render_checkpoint
-from logstore.disk import OUT_OF_SPACE, Disk
+from logstore.disk import PASSING, Disk
 from logstore.leader_epochs import FILE_NAME as LEADER_EPOCHS_FILE
 from logstore.storage import replace_file
 
@@ -111,11 +111,11 @@ class CheckpointWriter:
                 self.write_elsewhere()
 
     def _take_in(self, checkpoint: _Checkpoint) -> None:
-        """A full disk leaves the older files, which are true; any other error takes the directory offline."""
+        """Lack of space or descriptors leaves the older files, which are true; any other error means offline."""
         self._running = None
         if self._is_written(checkpoint):
             return
-        if checkpoint.error is not None and checkpoint.error.errno not in OUT_OF_SPACE:
+        if checkpoint.error is not None and checkpoint.error.errno not in PASSING:
             self._disk.fail(checkpoint.error)
 
     def _is_written(self, checkpoint: _Checkpoint) -> bool:

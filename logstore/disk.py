@@ -2,7 +2,8 @@
 
 Owns the answer to "may I write?". Refuses (KAFKA_STORAGE_ERROR) once the disk has failed, and while fewer than
 `reserved_bytes` would stay free. Lack of space passes; a failure does not: EIO on a write or any failed fsync is never
-retried, for the kernel may have dropped the dirty pages and call the next fsync a success (fsyncgate).
+retried, for the kernel may have dropped the dirty pages and call the next fsync a success (fsyncgate). Lack of file
+descriptors says nothing about the disk: what it stopped before a byte was written is refused or tried again later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from logstore.storage import Storage
 
 OUT_OF_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+PASSING: Final = OUT_OF_SPACE | OUT_OF_DESCRIPTORS
+"""What comes and goes without the disk being broken."""
 SPACE_CHECK_BYTES: Final = 16 << 20
 SPACE_CHECK_MS: Final = 1000
 DELETED_SUFFIX: Final = ".deleted"
@@ -29,6 +33,20 @@ DELETED_SUFFIX: Final = ".deleted"
 
 def storage_refusal(message: str) -> RefusedError:
     return RefusedError(ErrorCode.KAFKA_STORAGE_ERROR, message)
+
+
+def descriptor_refusal(error: OSError) -> RefusedError:
+    return storage_refusal(
+        f"no file descriptor is free ({error}): nothing was written, try again; raise the limit (`ulimit -n`) or lower"
+        " log.max.open.files"
+    )
+
+
+def read_refusal(path: str, error: OSError) -> RefusedError:
+    """A file could not be read, and nothing was written."""
+    if error.errno in OUT_OF_DESCRIPTORS:
+        return descriptor_refusal(error)
+    return storage_refusal(f"the disk cannot read {path}: {error}")
 
 
 def unlink_all(storage: Storage, paths: list[str]) -> None:
@@ -102,16 +120,25 @@ class Disk:
             self.fail(error)
             raise
 
+    def refuse_or_fail(self, error: OSError, message: str) -> NoReturn:
+        """Before any byte was written: lack of space (`message`) or of descriptors is refused, else we are offline."""
+        if error.errno in OUT_OF_DESCRIPTORS:
+            raise descriptor_refusal(error) from error
+        if error.errno in OUT_OF_SPACE:
+            raise storage_refusal(f"{message}: {error}") from error
+        self.fail(error)
+        raise error
+
     def write_checkpoints(self, *, must_succeed: bool) -> None:
-        """Put the offsets of all logs on disk now. Without space: KAFKA_STORAGE_ERROR, or the old files stay."""
+        """Put the offsets of all logs on disk now.
+
+        Without space or descriptors: KAFKA_STORAGE_ERROR, or (not `must_succeed`) the old files stay, which are true.
+        """
         try:
             self.checkpoint()
         except OSError as error:
-            if error.errno not in OUT_OF_SPACE:
-                self.fail(error)
-                raise
-            if must_succeed:
-                raise storage_refusal(f"no space to write the checkpoints of {self.path}: {error}") from error
+            if must_succeed or error.errno not in PASSING:
+                self.refuse_or_fail(error, f"no space to write the checkpoints of {self.path}")
 
     def discard_segments(self, segments: Iterable[Segment]) -> None:
         """Take the files out of sight now, in this order, and unlink them elsewhere: 1 GiB takes a while."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from logstore.disk import OUT_OF_DESCRIPTORS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from logstore.checkpoints import RecoveryPoint
-    from logstore.open_files import OpenFile
     from logstore.partition_log import PartitionLog
+    from logstore.segment import Segment
     from logstore.storage import Storage
 
 SYNCS_PER_JOB_MAX: Final = 16
@@ -36,12 +38,12 @@ class LogSync:
         "_handles",
         "directories",
         "error",
-        "files",
         "generation",
         "is_done",
         "log",
         "paths",
         "point",
+        "segments",
         "storage",
     )
 
@@ -52,7 +54,7 @@ class LogSync:
         storage: Storage,
         generation: int,
         point: RecoveryPoint,
-        files: list[OpenFile],
+        segments: list[Segment],
         handles: list[int],
         paths: list[str],
         directories: list[str],
@@ -61,7 +63,7 @@ class LogSync:
         self.storage = storage
         self.generation = generation
         self.point = point
-        self.files = files
+        self.segments = segments
         self._handles = handles
         self.paths = paths
         self.directories = directories
@@ -81,6 +83,11 @@ class LogSync:
             self.error = error
         else:
             self.is_done = True
+
+    @property
+    def lacked_descriptors(self) -> bool:
+        """A name could not be opened to sync it. An fsync itself never fails so: nothing was lost, it can be redone."""
+        return self.error is not None and self.error.errno in OUT_OF_DESCRIPTORS
 
     def _sync_path(self, path: str) -> None:
         try:
@@ -124,6 +131,7 @@ class Flusher:
         self._waiting: dict[PartitionLog, None] = {}
         self._running: dict[PartitionLog, LogSync] = {}
         self._again: set[PartitionLog] = set()
+        self._at_next_tick: set[PartitionLog] = set()
         self._unsynced_since: dict[PartitionLog, int | None] = {}
         self._jobs: list[_SyncJob] = []
 
@@ -140,8 +148,16 @@ class Flusher:
         """Sync this log once its `flush_ms` has passed (see `tick`)."""
         self._unsynced_since.setdefault(log, None)
 
+    def request_at_next_tick(self, log: PartitionLog) -> None:
+        """What stopped this log's sync passes by itself: try again then, or with the next append."""
+        if self.failure is None:
+            self._at_next_tick.add(log)
+
     def tick(self, now_ms: int) -> None:
         """Request what is due by `flush.ms`; `now_ms` from a monotonic clock (S20), call it about once a second."""
+        again, self._at_next_tick = self._at_next_tick, set()
+        for log in again:
+            self.request(log)
         for log, since_ms in list(self._unsynced_since.items()):
             if since_ms is None:
                 self._unsynced_since[log] = now_ms
@@ -152,6 +168,7 @@ class Flusher:
         """The log is closed: nothing more is synced for it."""
         self._waiting.pop(log, None)
         self._again.discard(log)
+        self._at_next_tick.discard(log)
         self._unsynced_since.pop(log, None)
 
     def fail(self, error: OSError) -> None:
@@ -160,6 +177,7 @@ class Flusher:
             self.failure = error
             self._waiting.clear()
             self._again.clear()
+            self._at_next_tick.clear()
             self._unsynced_since.clear()
             self._on_failure(error)
 
@@ -235,7 +253,7 @@ class _SyncJob:
         """In another thread."""
         for sync in self.syncs[:-1]:
             sync.run()
-            if sync.error is not None:
+            if sync.error is not None and not sync.lacked_descriptors:
                 break
             self._post(partial(self._sync_ended, sync))
         else:

@@ -24,7 +24,7 @@ from logstore.checkpoints import (
     RecoveryPoint,
     read_offsets,
 )
-from logstore.disk import OUT_OF_SPACE, Disk, storage_refusal
+from logstore.disk import Disk, storage_refusal
 from logstore.flusher import Flusher
 from logstore.log_config import LogConfig
 from logstore.partition_folder import (
@@ -241,25 +241,31 @@ class LogDirectory:
                 self._storage.make_directory(folder)
             return write_metadata(self._storage, folder, name)
         except OSError as error:
-            if error.errno in OUT_OF_SPACE:
-                raise storage_refusal(f"no space for the folder {folder}: free space and try again") from error
-            self._disk.fail(error)
-            raise
+            self._disk.refuse_or_fail(error, f"no space for the folder {folder}: free space and try again")
 
     def delete_log(self, topic_id: UUID, partition: int) -> bool:
-        """Take the folder out of sight now, remove it elsewhere; False where there is no such log."""
+        """Take the folder out of sight now, remove it elsewhere; False where there is no such log.
+
+        Never raises for the disk: an OSError takes the directory offline (S19), the log is gone from `logs` all the
+        same, and its folder is found again at the next start.
+        """
         log = self.logs.pop((topic_id, partition), None)
         if log is None:
             return False
         log.close()
+        with contextlib.suppress(OSError):
+            self._disk.attempt(partial(self._hide, log))
+        return True
+
+    def _hide(self, log: PartitionLog) -> None:
+        topic_id, partition = log.key
         self._deletions += 1
         hidden = f"{self.path}/{uuid_to_text(topic_id)}-{partition}.{self._deletions}{DELETED_SUFFIX}"
         while self._storage.status(hidden) is not None:
             self._deletions += 1
             hidden = f"{self.path}/{uuid_to_text(topic_id)}-{partition}.{self._deletions}{DELETED_SUFFIX}"
-        self._disk.attempt(partial(self._storage.rename, log.folder, hidden))
+        self._storage.rename(log.folder, hidden)
         self._remove_later(hidden)
-        return True
 
     def _remove_later(self, folder: str) -> None:
         self._flusher.submit(partial(remove_folder, self._storage, folder))
@@ -271,7 +277,10 @@ class LogDirectory:
         self._flusher.tick(now_ms)
 
     def run_retention(self, now_ms: int) -> int:
-        """Apply retention to every log; bytes freed. Every few minutes, with the wall clock."""
+        """Apply retention to every log; bytes freed. Every few minutes, with the wall clock.
+
+        Never raises for the disk: an OSError takes the directory offline.
+        """
         return expire_segments(self.logs.values(), now_ms) if not self.is_offline else 0
 
     def checkpoint(self) -> None:

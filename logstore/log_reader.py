@@ -18,7 +18,7 @@ from crc32c import crc32c
 
 from logstore.batch_walk import BATCH_LENGTH_MIN, LENGTH_END, BatchHead, BrokenBatchError
 from logstore.damage import mark_damaged, note_damage
-from logstore.disk import storage_refusal
+from logstore.disk import read_refusal
 from logstore.log_answers import DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from wire.record_batch import ATTRIBUTES_AT, HEADER_BYTES, RecordBatch
 
@@ -69,7 +69,7 @@ def _in_spite_of_damage(log: PartitionLog, segment: Segment, read: Callable[[], 
         except OSError as error:
             if error.errno == errno.EIO:
                 mark_damaged(log, segment.base_offset)
-            raise storage_refusal(f"the disk cannot read {segment.file.path}: {error}") from error
+            raise read_refusal(segment.file.path, error) from error
 
 
 def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> LogSlice | None:
@@ -156,7 +156,7 @@ def find_timestamp(log: PartitionLog, timestamp_ms: int, upper_offset: int) -> T
     """See `PartitionLog.offset_for_timestamp`."""
     upper_offset = min(upper_offset, log.log_end_offset)
     for segment in log.segments:
-        if segment.next_offset <= log.log_start_offset or segment.max_timestamp_ms < timestamp_ms:
+        if segment.next_offset <= log.log_start_offset:
             continue
         found = _in_spite_of_damage(log, segment, partial(_find_in_segment, log, segment, timestamp_ms))
         if found is not None:
@@ -165,6 +165,8 @@ def find_timestamp(log: PartitionLog, timestamp_ms: int, upper_offset: int) -> T
 
 
 def _find_in_segment(log: PartitionLog, segment: Segment, timestamp_ms: int) -> TimestampOffset | None:
+    if segment.max_timestamp_ms < timestamp_ms:
+        return None
     for head in segment.heads(*segment.start_for_timestamp(timestamp_ms)):
         if head.max_timestamp_ms >= timestamp_ms and head.next_offset > log.log_start_offset:
             found = _find_in_batch(segment, head, timestamp_ms, log.log_start_offset)

@@ -41,7 +41,7 @@ class OpenFiles:
     def handle(self, file: OpenFile, *, create: bool = False) -> int:
         """The file's handle, opened now if it is not; OSError as the storage raises it."""
         if file.handle < 0:
-            self._make_room()
+            self._make_room(self.capacity)
             file.handle = self._open_now(file.path, create=create)
             self._open.append(file)
         file.was_used = True
@@ -52,6 +52,17 @@ class OpenFiles:
         handle = self.handle(file)
         file.pins += 1
         return handle
+
+    def pin_all(self, files: list[OpenFile]) -> list[int]:
+        """Their handles; after an OSError none of them is pinned."""
+        handles: list[int] = []
+        try:
+            handles.extend(map(self.pin, files))
+        except OSError:
+            for file in files[: len(handles)]:
+                self.unpin(file)
+            raise
+        return handles
 
     def unpin(self, file: OpenFile) -> None:
         assert file.pins > 0
@@ -75,20 +86,25 @@ class OpenFiles:
             self.close(file)
 
     def _open_now(self, path: str, *, create: bool) -> int:
-        """Where the process may have no more descriptors, live with half of those that are open now."""
+        """Where the process may have no more descriptors, close half of those that are open now and try once more.
+
+        `capacity` stays: the shortage may pass.
+        """
         try:
             return self._storage.open(path, create=create)
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE} or not self._open:
                 raise
-        self.capacity = max(1, len(self._open) // 2)
-        self._make_room()
+        self._make_room(max(1, len(self._open) // 2))
         return self._storage.open(path, create=create)
 
-    def _make_room(self) -> None:
-        """Close unused files until one more fits; a first turn of the clock clears the marks, a second finds them."""
+    def _make_room(self, capacity: int) -> None:
+        """Close unused files until one more fits into `capacity`.
+
+        A first turn of the clock clears the marks, a second finds them.
+        """
         for _ in range(3 * len(self._open)):
-            if len(self._open) < self.capacity:
+            if len(self._open) < capacity:
                 return
             file = self._open.popleft()
             if file.pins or file.was_used:

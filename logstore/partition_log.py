@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from logstore.batch_walk import OFFSET_SPAN
 from logstore.checkpoints import PartitionKey, RecoveryPoint
-from logstore.disk import OUT_OF_SPACE, storage_refusal
+from logstore.disk import OUT_OF_DESCRIPTORS, descriptor_refusal, read_refusal, storage_refusal
 from logstore.flusher import LogSync
 from logstore.leader_epochs import NO_EPOCH
 from logstore.log_answers import Appended, LogSlice, TimestampOffset
@@ -101,8 +101,11 @@ class PartitionLog:
         self.log_start_offset = log_start_offset
         self.log_end_offset = log_end_offset
         counts_unsynced = damaged_from is not None or not config.syncs_every_append
-        self.durable_end_offset = log_end_offset if counts_unsynced else min(recovery_point.offset, log_end_offset)
-        self.high_watermark = min(max(high_watermark, log_start_offset), log_end_offset)
+        synced_end_offset = max(min(recovery_point.offset, log_end_offset), log_start_offset)
+        self.durable_end_offset = log_end_offset if counts_unsynced else synced_end_offset
+        # A checkpoint made under relaxed settings may lie above: S2 holds from here on, and what was readable up there
+        # is so again, the same (S12), when recovery's sync has ended and the replica hears of it (`on_durable`).
+        self.high_watermark = min(max(high_watermark, log_start_offset), self.durable_end_offset)
         self.recovery_point = recovery_point
         self.damaged_from = damaged_from
         self.generation = 0
@@ -139,9 +142,12 @@ class PartitionLog:
     @property
     def leader_epochs(self) -> LeaderEpochs:
         if self._leader_epochs is None:
-            self._leader_epochs = known_leader_epochs(
-                self.disk.storage, self.folder, self.segments, self.log_end_offset
-            )
+            try:
+                self._leader_epochs = known_leader_epochs(
+                    self.disk.storage, self.folder, self.segments, self.log_end_offset
+                )
+            except OSError as error:
+                raise read_refusal(self.folder, error) from error
         return self._leader_epochs
 
     @leader_epochs.setter
@@ -264,8 +270,11 @@ class PartitionLog:
         config = self.config
         if segment.size_bytes + size_bytes > config.segment_bytes or next_offset - segment.base_offset >= OFFSET_SPAN:
             return True
-        if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.segment_ms:
-            return True
+        try:
+            if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.segment_ms:
+                return True
+        except OSError as error:
+            raise read_refusal(segment.file.path, error) from error
         index_entries_max = config.segment_index_bytes // segment.offset_index.ENTRY.size
         may_be_full = segment.size_bytes > index_entries_max * config.index_interval_bytes
         return may_be_full and len(segment.offset_index) >= index_entries_max
@@ -283,17 +292,25 @@ class PartitionLog:
         if old is not None and not old.size_bytes:
             self.disk.discard_segments(self.segments.remove_from(old.base_offset))
         elif old is not None:
-            self.disk.attempt(partial(self._seal, old))
+            self._seal(old)
         segment = self._new_segment(base_offset)
         self.segments.add(segment)
         return segment
 
     def _seal(self, old: Segment) -> None:
-        old.flush_indexes()
+        """Without descriptors it is refused here, and done again at the next append."""
+        try:
+            old.flush_indexes()
+            if self.recovery_point[1:] != (old.base_offset, old.size_bytes):
+                handle = self.disk.open_files.handle(old.file)
+                self.disk.attempt(partial(self.disk.storage.fdatasync, handle))
+                self.disk.storage.fsync_directory(self.folder)
+        except OSError as error:
+            if error.errno in OUT_OF_DESCRIPTORS:
+                raise descriptor_refusal(error) from error
+            self.disk.fail(error)
+            raise
         self._unsynced_paths += [old.offset_index.path, old.time_index.path]
-        if self.recovery_point[1:] != (old.base_offset, old.size_bytes):
-            self.disk.storage.fdatasync(self.disk.open_files.handle(old.file))
-            self.disk.storage.fsync_directory(self.folder)
         self.forget_unsynced([old])
 
     def _new_segment(self, base_offset: int) -> Segment:
@@ -308,10 +325,7 @@ class PartitionLog:
         try:
             segment.create_file()
         except OSError as error:
-            if error.errno in OUT_OF_SPACE:
-                raise storage_refusal(f"no space for a new segment of {self.name}: {error}") from error
-            self.disk.fail(error)
-            raise
+            self.disk.refuse_or_fail(error, f"no space for a new segment of {self.name}")
         if self.folder not in self._unsynced_directories:
             self._unsynced_directories.append(self.folder)
         return segment
@@ -348,14 +362,21 @@ class PartitionLog:
         active = self.segments.active
         if self.is_closed or active is None or not (self._unsynced or self._unsynced_directories):
             return None
-        files = [segment.file for segment in self._unsynced]
+        try:
+            handles = self.disk.open_files.pin_all([segment.file for segment in self._unsynced])
+        except OSError as error:
+            if error.errno in OUT_OF_DESCRIPTORS:
+                self._flusher.request_at_next_tick(self)
+            else:
+                self.disk.fail(error)
+            return None
         sync = LogSync(
             self,
             storage=self.disk.storage,
             generation=self.generation,
             point=RecoveryPoint(self.log_end_offset, active.base_offset, active.size_bytes),
-            files=files,
-            handles=[self.disk.open_files.pin(file) for file in files],
+            segments=self._unsynced,
+            handles=handles,
             paths=self._unsynced_paths,
             directories=self._unsynced_directories,
         )
@@ -364,9 +385,11 @@ class PartitionLog:
 
     def finish_sync(self, sync: LogSync) -> None:
         """Take in the result of a sync, on the owner's loop: offsets become durable, or the directory has failed."""
-        for file in sync.files:
-            self.disk.open_files.unpin(file)
-        if sync.error is not None:
+        for segment in sync.segments:
+            self.disk.open_files.unpin(segment.file)
+        if sync.lacked_descriptors:
+            self._sync_at_next_tick(sync)
+        elif sync.error is not None:
             self.disk.fail(sync.error)
         if not sync.is_done or self.is_closed or self.damaged_from is not None:
             return
@@ -378,6 +401,15 @@ class PartitionLog:
         self.durable_end_offset = max(self.durable_end_offset, sync.point.offset)
         if self.on_durable is not None:
             self.on_durable(self)
+
+    def _sync_at_next_tick(self, sync: LogSync) -> None:
+        """A directory or index file could not be opened; no fsync failed, so all of it may be synced again."""
+        known = [segment for segment in sync.segments if segment in list(self.segments)]
+        self._unsynced = [*known, *(segment for segment in self._unsynced if segment not in known)]
+        self._unsynced_paths = [*sync.paths, *self._unsynced_paths]
+        self._unsynced_directories = [*sync.directories, *self._unsynced_directories]
+        if not self.is_closed:
+            self._flusher.request_at_next_tick(self)
 
     def advance_high_watermark(self, offset: int) -> bool:
         """The replica says what is committed (S2); true if it moved. It never moves back here, nor beyond the end."""

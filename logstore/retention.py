@@ -7,9 +7,12 @@ active one goes only after it was rolled. Sources: Kafka's `UnifiedLog.deleteOld
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from logstore.damage import forget_gaps
+from logstore.disk import OUT_OF_DESCRIPTORS
 from logstore.log_answers import OffsetOutOfRangeError
 from wire.errors import RefusedError
 
@@ -44,26 +47,48 @@ def _age_from_ms(segment: Segment) -> int:
 
 
 def expire_segments(logs: Iterable[PartitionLog], now_ms: int) -> int:
-    """Apply retention to `logs` with one checkpoint for all; the bytes freed."""
+    """Apply retention to `logs`, all of one directory, with one checkpoint; the bytes freed.
+
+    Never raises for the disk: what a lack of descriptors or of space stops is left for the next time; any other OSError
+    takes the directory offline (S19), and ends the run.
+    """
     removed: list[tuple[PartitionLog, list[Segment]]] = []
     for log in logs:
-        count = expired_segments(log, now_ms)
-        if count and count == len(log.segments) and not _roll(log):
-            count -= 1
+        count = _expired_or_none(log, now_ms)
+        if log.disk.failure is not None:
+            return 0
         if count:
             removed.append((log, _give_up(log, log.segments[count].base_offset)))
     if not removed:
         return 0
-    removed[0][0].disk.write_checkpoints(must_succeed=False)
-    for log, segments in removed:
-        _remove(log, segments)
-    return sum(segment.size_bytes for _, segments in removed for segment in segments)
+    freed_bytes = 0
+    with contextlib.suppress(OSError):  # the directory is offline then
+        removed[0][0].disk.write_checkpoints(must_succeed=False)
+        for log, segments in removed:
+            _remove(log, segments)
+            freed_bytes += sum(segment.size_bytes for segment in segments)
+    return freed_bytes
+
+
+def _expired_or_none(log: PartitionLog, now_ms: int) -> int:
+    """How many segments can be given up now; the active one only where a new one can take its place."""
+    try:
+        count = expired_segments(log, now_ms)
+        if count:
+            _ = log.leader_epochs  # read now, while nothing has changed
+    except RefusedError:
+        return 0
+    except OSError as error:
+        if error.errno not in OUT_OF_DESCRIPTORS:
+            log.disk.fail(error)
+        return 0
+    return count - 1 if count and count == len(log.segments) and not _roll(log) else count
 
 
 def _roll(log: PartitionLog) -> bool:
     try:
         log.roll()
-    except RefusedError:
+    except (RefusedError, OSError):
         return False
     return True
 
@@ -82,7 +107,7 @@ def _remove(log: PartitionLog, segments: list[Segment]) -> None:
     if not segments:
         return
     log.forget_unsynced(segments)
-    log.disk.discard_segments(segments)
+    log.disk.attempt(partial(log.disk.discard_segments, segments))
     if any(segment.gaps for segment in segments):
         forget_gaps(log)
 

@@ -8,11 +8,12 @@ makes the indexes be built again. Invariants: batches lie back to back from 0 to
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from logstore.batch_walk import BrokenBatchError, scan_batches, walk_heads
-from logstore.disk import OUT_OF_SPACE, storage_refusal
+from logstore.disk import OUT_OF_SPACE, read_refusal, storage_refusal
 from logstore.offset_index import OffsetIndex
 from logstore.open_files import OpenFile
 from logstore.time_index import TimeIndex
@@ -86,15 +87,19 @@ class Segment:
     def append(self, buffer: Bytes, placed: list[Placed], *, next_offset: int) -> None:
         """One write of the whole buffer at the end.
 
-        RefusedError(KAFKA_STORAGE_ERROR) when the disk is full: nothing of it stays. OSError for any other failure: the
-        directory is offline then, and whether the bytes are on disk nobody knows.
+        RefusedError(KAFKA_STORAGE_ERROR) when the disk is full, no descriptor is free, or what must be known first
+        cannot be read: nothing of it stays. OSError for any other failure: the directory is offline then, and whether
+        the bytes are on disk nobody knows.
         """
         if self._indexed_position == UNKNOWN:
-            self.load_state()
+            self._load_state_or_refuse()
         disk = self.disk
         start = self.size_bytes
+        handle = self.file.handle
+        if handle < 0:
+            handle = self._open_or_refuse()
         try:
-            written = disk.storage.pwrite(disk.open_files.handle(self.file), buffer, start)
+            written = disk.storage.pwrite(handle, buffer, start)
         except OSError as error:
             self._write_failed(error)
         if written != len(buffer):
@@ -112,12 +117,34 @@ class Segment:
             self._max_timestamp_ms = max_timestamp_ms
             self._max_timestamp_offset = base_offset
         if position - self._indexed_position > self.index_interval_bytes:
-            self._indexed_position = position
-            self.offset_index.append(base_offset - self.base_offset, position)
+            self._add_to_indexes(position, base_offset)
+
+    def _add_to_indexes(self, position: int, base_offset: int) -> None:
+        """Whatever an index file does, the batch is in the log: an entry that fails now is made for the next batch.
+
+        The timestamp first: both indexes are always complete up to the same batch.
+        """
+        try:
             self._note_timestamp()
+        except OSError:
+            return
+        self.offset_index.append(base_offset - self.base_offset, position)
+        self._indexed_position = position
 
     def _note_timestamp(self) -> None:
         self.time_index.append_if_later(self._max_timestamp_ms, self._max_timestamp_offset - self.base_offset)
+
+    def _load_state_or_refuse(self) -> None:
+        try:
+            self.load_state()
+        except OSError as error:
+            raise read_refusal(self.file.path, error) from error
+
+    def _open_or_refuse(self) -> int:
+        try:
+            return self.disk.open_files.handle(self.file)
+        except OSError as error:
+            self.disk.refuse_or_fail(error, f"no space to open {self.file.path}")
 
     def _write_failed(self, error: OSError) -> NoReturn:
         if error.errno in OUT_OF_SPACE:
@@ -152,7 +179,8 @@ class Segment:
     def flush_indexes(self) -> None:
         """Move what the indexes hold in memory into their files, with the greatest timestamp so far."""
         if self._indexed_position != UNKNOWN:
-            self._note_timestamp()
+            with contextlib.suppress(OSError):
+                self._note_timestamp()
             self.offset_index.flush()
             self.time_index.flush()
 
@@ -183,12 +211,16 @@ class Segment:
     def load_state(self) -> None:
         """Learn timestamps and the index's end after a start: from the index, then by walking what it does not cover.
 
-        What a crash lost of the index is found missing here or at a lookup, and built again.
+        What a crash lost of the index is found missing here or at a lookup, and built again. After an OSError nothing
+        counts as known.
         """
         try:
             is_sound = self._learn_from_indexes()
         except (BrokenBatchError, _IndexError):
             is_sound = False
+        except OSError:
+            self._forget_state()
+            raise
         if not is_sound:
             self.rebuild_indexes()
 
@@ -215,14 +247,15 @@ class Segment:
 
     def rebuild_indexes(self) -> None:
         """Write both indexes anew from the log's headers, up to the first damage that no gap names yet."""
-        self.reset_indexes()
         try:
-            for head in self.heads(0, self.base_offset):
-                self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
-        except BrokenBatchError:
-            return
-        finally:
+            self.reset_indexes()
+            with contextlib.suppress(BrokenBatchError):
+                for head in self.heads(0, self.base_offset):
+                    self.note_batch(head.position, head.base_offset, head.max_timestamp_ms)
             self.flush_indexes()
+        except OSError:
+            self._forget_state()  # half a walk knows too small a timestamp: retention would believe it
+            raise
 
     def cut_to(self, position: int, next_offset: int) -> None:
         """End the segment at `position`, durably; the indexes first, for one that says too little heals itself."""
@@ -237,6 +270,9 @@ class Segment:
         self.time_index.truncate_to_offset(next_offset - self.base_offset)
         self.gaps = tuple(gap for gap in self.gaps if gap.position < position)
         self._first_timestamp_ms = UNKNOWN
+        self._forget_state()
+
+    def _forget_state(self) -> None:
         self._max_timestamp_ms = UNKNOWN
         self._indexed_position = UNKNOWN
 

@@ -9,7 +9,7 @@ no sense is rebuilt by the segment, which checks every answer against the log it
 import struct
 from typing import ClassVar
 
-from logstore.disk import OUT_OF_SPACE
+from logstore.disk import PASSING
 from logstore.storage import Storage, write_fully
 
 Entry = tuple[int, int]
@@ -93,19 +93,20 @@ class SparseIndex:
         self._flushed = count
 
     def flush(self) -> None:
-        """Move the tail into the file. A full disk leaves it in memory: nothing depends on it."""
+        """Move the tail into the file. Lack of space or descriptors leaves it in memory."""
         if not self._tail:
             return
         flushed = self._flushed_entries()
-        handle = self._storage.open(self.path, create=True)
         try:
-            write_fully(self._storage, handle, self._tail, flushed * self.ENTRY.size)
+            handle = self._storage.open(self.path, create=True)
+            try:
+                write_fully(self._storage, handle, self._tail, flushed * self.ENTRY.size)
+            finally:
+                self._storage.close(handle)
         except OSError as error:
-            if error.errno not in OUT_OF_SPACE:
+            if error.errno not in PASSING:
                 raise
             return
-        finally:
-            self._storage.close(handle)
         self._flushed = flushed + len(self._tail) // self.ENTRY.size
         self._tail = None
 

@@ -63,7 +63,6 @@ def all_is_there(cluster: Cluster, history: list[Operation]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=False, reason="EMFILE on a write often takes the whole log directory offline until a restart")
 def test_too_many_connections_do_not_take_the_disk_away(form: Form):
     """EMFILE says nothing about a disk: afterwards the same partitions are written and read (S1, S19)."""
     cluster = form(1)

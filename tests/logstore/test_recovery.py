@@ -339,3 +339,27 @@ def test_damage_is_forgotten_when_the_log_is_fetched_anew():
     _, log = reopen(storage)
     assert log.damaged_from is None
     assert [(4, b"again")] == read_all(log)
+
+
+@pytest.mark.parametrize("log_start_offset", [0, 5])
+def test_a_checkpoint_of_a_relaxed_topic_makes_nothing_readable_before_it_is_synced(log_start_offset):
+    """S2: opened with the default settings, the watermark waits for recovery's sync; S12: then all is there again."""
+    storage = SimulatedStorage()
+    relaxed = LogConfig(flush_messages=1000)
+    owner = Owner(storage).open(relaxed)
+    log = owner.log(config=relaxed)
+    for index in range(6):
+        append(log, [b"record-%02d" % index])
+    log.advance_high_watermark(6)
+    log.delete_records_before(log_start_offset)
+    owner.directory.checkpoint()
+    owner.settle()
+    storage.kill()
+    owner = Owner(storage)
+    owner.directory.open()
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert log_start_offset == log.high_watermark == log.durable_end_offset
+    log.on_durable = lambda durable: durable.advance_high_watermark(durable.durable_end_offset)
+    owner.settle()
+    assert 6 == log.high_watermark == log.durable_end_offset
+    assert expected(*range(log_start_offset, 6)) == [one for one in read_all(log) if one[0] >= log_start_offset]

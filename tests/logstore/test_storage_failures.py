@@ -223,3 +223,48 @@ def test_an_index_that_cannot_be_written_for_lack_of_space_stays_in_memory():
     owner.settle()
     assert 20 == len(values(log))
     assert [(15, b"15" + bytes(80))] == read_all(log, 15)[:1]
+
+
+@pytest.mark.parametrize(
+    ("operation", "path"), [("rename", ".log"), ("open", ".log"), ("pwrite", "checkpoint"), ("pread", ".timeindex")]
+)
+def test_retention_that_meets_a_broken_disk_takes_the_directory_offline_and_raises_nothing(operation, path):
+    storage = SimulatedStorage()
+    config = LogConfig(segment_bytes=200, retention_bytes=400, index_interval_bytes=100)
+    owner = Owner(storage).open(config)
+    log = owner.log(config=config)
+    for index in range(10):
+        append(log, [b"%d" % index + bytes(80)])
+    owner.settle()
+    owner.close()
+    owner = Owner(storage).open(config)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    log.advance_high_watermark(10)
+    log.config = LogConfig(segment_bytes=200, retention_ms=1)
+    storage.fail(operation, errno.EIO, path=path, times=20)
+    owner.directory.run_retention(10_000_000)
+    owner.settle()
+    assert owner.directory.is_offline
+    assert 1 == len(owner.failures)
+    assert 0 == owner.directory.run_retention(10_000_000)
+
+
+def test_retention_without_descriptors_does_it_the_next_time():
+    storage, owner, log = a_log_with_ten_records()
+    log.advance_high_watermark(10)
+    log.config = LogConfig(retention_ms=1)
+    owner.close()
+    owner = Owner(storage).open(log.config)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    storage.fail("open", errno.EMFILE)
+    assert 0 == owner.directory.run_retention(10_000_000)
+    assert owner.directory.run_retention(10_000_000) > 0
+    assert not owner.directory.is_offline
+
+
+def test_a_deletion_that_meets_a_broken_disk_takes_the_directory_offline_and_raises_nothing():
+    storage, owner, _ = a_log_with_ten_records()
+    storage.fail("rename", errno.EIO)
+    assert owner.directory.delete_log(TOPIC_ID, 0)
+    assert owner.directory.is_offline
+    assert not owner.directory.logs
