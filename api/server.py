@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from api.node_tls import NodeTls, read_node_tls
-from broker import event_log
+from broker import descriptors, event_log
 from broker.config import load_config
 from broker.config_values import ConfigError, format_endpoint
 from broker.meta_properties import (
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     try:
         config, warnings = load_config(options.config, os.environ, _overrides(options))
+        config = descriptors.fitted(config, descriptors.raise_limit(), warnings)
         tls = read_node_tls(config, warnings)
         if options.format_directory:
             _format(config)
@@ -270,6 +271,7 @@ def _http_settings(config: NodeConfig, tls: NodeTls) -> "HttpSettings":
         in_flight_bytes_max=config.queued_max_request_bytes,
         connections_per_address_max=config.max_connections_per_ip,
         connections_max=config.max_connections,
+        keepalive_s=config.connections_max_idle_ms / 1000,
         fetch_bytes_max=config.fetch_max_bytes,
         scheme=config.advertised_http.name,
         proxy_ssl=tls.proxy,

@@ -68,7 +68,7 @@ KEYS: Final[dict[str, Key]] = {
     # bounds on what clients may take
     "http.header.timeout.ms": Key("http_header_timeout_ms", integer(100, 600_000)),
     "http.body.timeout.ms": Key("http_body_timeout_ms", integer(100, 3_600_000)),
-    "connections.max.idle.ms": Key("connections_max_idle_ms", _LONG),
+    "connections.max.idle.ms": Key("connections_max_idle_ms", integer(100, LONG_MAX)),
     "max.connections": Key("max_connections", _POSITIVE),
     "max.connections.per.ip": Key("max_connections_per_ip", _POSITIVE),
     "socket.request.max.bytes": Key("socket_request_max_bytes", integer(1024, INT_MAX)),
@@ -98,6 +98,7 @@ KEYS: Final[dict[str, Key]] = {
     "log.roll.hours": Key("", _POSITIVE, "segment.ms", _MILLISECONDS_A_HOUR),
     "log.roll.ms": Key("", _LONG, "segment.ms"),
     "log.index.interval.bytes": Key("", _COUNT, "index.interval.bytes"),
+    "log.index.size.max.bytes": Key("", integer(12, INT_MAX), "segment.index.bytes"),
     "log.cleanup.policy": Key("", choices("delete"), "cleanup.policy"),
     "log.flush.interval.messages": Key("", _LONG, "flush.messages"),
     "log.flush.interval.ms": Key("", integer(0, LONG_MAX), "flush.ms"),
@@ -149,7 +150,7 @@ log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.
 log.cleaner.delete.retention.ms
 log.cleaner.max.compaction.lag.ms log.cleaner.min.cleanable.ratio log.cleaner.min.compaction.lag.ms
 log.cleaner.threads log.dir.failure.timeout.ms log.flush.scheduler.interval.ms
-log.flush.start.offset.checkpoint.interval.ms log.index.size.max.bytes log.initial.task.delay.ms
+log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms
 log.local.retention.bytes log.local.retention.ms log.message.downconversion.enable log.message.format.version
 log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms log.message.timestamp.difference.max.ms
 log.preallocate log.roll.jitter.hours log.roll.jitter.ms log.segment.delete.delay.ms

@@ -56,6 +56,7 @@ def assemble(
     _check_advertised(config, settings)
     _check_ports(config)
     _check_times(config, settings)
+    _check_effects(config, settings, warnings)
     return config
 
 
@@ -205,3 +206,16 @@ def _check_times(config: NodeConfig, settings: Mapping[str, Setting]) -> None:
     if config.broker_session_timeout_ms < 2 * config.broker_heartbeat_interval_ms:
         setting = settings.get("broker.session.timeout.ms") or settings["broker.heartbeat.interval.ms"]
         raise refuse(setting, "the session timeout must be at least twice broker.heartbeat.interval.ms")
+
+
+def _check_effects(config: NodeConfig, settings: Mapping[str, Setting], warnings: list[str]) -> None:
+    """What is read but not acted upon yet is said; a value that asks for what is the case anyway needs no word."""
+    without_effect = [
+        ("listeners", bool(config.kafka_listeners), "the Kafka protocol is not served; clients use http.listeners"),
+        ("advertised.listeners", True, "the Kafka protocol is not served; clients use advertised.http.listeners"),
+        ("auto.create.topics.enable", config.auto_create_topics_enable, "a topic must be created before its use"),
+        ("replica.lag.time.max.ms", True, "partitions have one replica"),
+    ]
+    for key, asks_for_something, reason in without_effect:
+        if asks_for_something and (setting := settings.get(key)) is not None:
+            warnings.append(f"{key} ({setting.source}) has no effect yet: {reason}")

@@ -55,7 +55,7 @@ class NodeConfig:
 
     http_header_timeout_ms: int = 10_000  # a slow-loris client holds a connection no longer
     http_body_timeout_ms: int = 30_000
-    connections_max_idle_ms: int = 600_000
+    connections_max_idle_ms: int = 75_000  # Kafka: 10 min; above the 15 to 60 s of HTTP clients' and proxies' pools
     max_connections: int = 10_000
     max_connections_per_ip: int = 2_000  # behind one proxy all clients share an address
     socket_request_max_bytes: int = 16 * 2**20  # Kafka: 100 MiB; JSON of that size would hold the loop for a second

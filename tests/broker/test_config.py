@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from broker.config import ConfigError, Listener, load_config
+from broker.config_keys import KEYS
+from logstore.log_config import LogConfig
+from metadata.topic_configs import TOPIC_CONFIGS
 
 
 def write(folder: Path, text: str, name: str = "server.properties") -> Path:
@@ -88,8 +91,41 @@ def test_a_kafka_file_starts_a_node_and_what_has_no_effect_is_said(tmp_path):
     config, warnings = load_config(file, {}, [])
     assert ("127.0.0.1", 9093) == config.peer_listener
     assert (Listener("PLAINTEXT", "127.0.0.1", 9092),) == config.kafka_listeners
-    assert 3 == len(warnings)
+    assert 4 == len(warnings)
+    assert any(warning.startswith("listeners (server.properties, line 4) has no effect yet") for warning in warnings)
     assert any("num.network.threads (server.properties, line 7)" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "listeners=PLAINTEXT://127.0.0.1:9092", "advertised.listeners=PLAINTEXT://127.0.0.1:9092",
+        "auto.create.topics.enable=true", "replica.lag.time.max.ms=10000",
+    ],
+)  # fmt: skip
+def test_nobody_relies_on_a_setting_that_does_nothing(override):
+    _, warnings = load_config(None, {}, [override])
+    assert 1 == len(warnings)
+    assert warnings[0].startswith(f"{override.split('=')[0]} (--set) has no effect yet: ")
+
+
+def test_what_is_the_case_anyway_needs_no_warning():
+    peer = ["listeners=CONTROLLER://127.0.0.1:9093", "controller.listener.names=CONTROLLER"]
+    assert [] == load_config(None, {}, ["auto.create.topics.enable=false", *peer])[1]
+
+
+def test_the_size_of_an_index_is_a_default_of_topics_as_in_kafka():
+    config, warnings = load_config(None, {}, ["log.index.size.max.bytes=1048576"])
+    assert ({"segment.index.bytes": "1048576"}, []) == (config.topic_defaults, warnings)
+    assert 1048576 == LogConfig.from_topic_configs(config.topic_defaults).segment_index_bytes
+
+
+def test_every_topic_setting_has_a_key_for_the_broker():
+    by_topic_key = {}
+    for name, key in KEYS.items():
+        by_topic_key.setdefault(key.topic_key, []).append(name)
+    for name, config in TOPIC_CONFIGS.items():
+        assert config.broker_key in by_topic_key.get(name, []), name
 
 
 @pytest.mark.parametrize(
