@@ -1,7 +1,8 @@
 """The routes, and the one place where every failure becomes an answer.
 
 Owns the middleware: errors as JSON with a code and a message, 404 and 405 too; a bug is logged and answered 500;
-bytes in flight are given back when the answer has been sent. Refuses nothing itself.
+answers are compressed for who takes it; bytes in flight are given back when the answer has been sent. Refuses nothing
+itself.
 Invariants: no request is answered 200 for a failure, none 500 for bad input.
 """
 
@@ -36,7 +37,7 @@ from api.http.errors import (
     from_unknown_outcome,
 )
 from api.http.in_flight import begin_holding
-from api.http.replies import error_reply
+from api.http.replies import compress, error_reply
 from api.http.routing import is_forwarded
 from broker.errors import OutcomeUnknownError
 from broker.event_log import logger
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log: Final = logger(room="http")
+
+BROKEN_ROOMS: Final = ("broker", "logstore")
+"""Whose broken invariants stop the node."""
 
 CLUSTER: Final = "/v3/clusters/{cluster_id}"
 TOPIC: Final = CLUSTER + "/topics/{topic}"
@@ -131,6 +135,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     held = begin_holding(context_of(request).in_flight)
     try:
         response = await _outcome(request, handler)
+        if not response.prepared:
+            await compress(request, response)
         if held.held_bytes and not response.prepared:
             await _send(request, response)
         return response
@@ -139,7 +145,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The handler's answer, or what its failure is told."""
+    """The handler's answer, or what its failure is told.
+
+    A broken invariant of the broker or of its logs (an AssertionError raised in their code) also stops the node: it can
+    no longer say what is true. A bug of this door itself costs one request.
+    """
     try:
         return await handler(request)
     except ConnectionError:
@@ -161,7 +171,17 @@ def _account_of(request: web.Request, failure: Exception) -> ApiError:
     if isinstance(failure, web.HTTPException | web.RequestPayloadError):
         return _of_library(request, failure)
     _log.error("a request failed by our own fault", method=request.method, path=request.path[:200], exc_info=failure)
+    if isinstance(failure, AssertionError) and _raised_in(failure) in BROKEN_ROOMS:
+        context_of(request).node.fail(failure)
     return ApiError(500, SERVER_ERROR, "internal error: the node's log says more")
+
+
+def _raised_in(failure: Exception) -> str:
+    """The top-level package whose code raised it."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _of_library(request: web.Request, error: web.HTTPException | web.RequestPayloadError) -> ApiError:

@@ -24,7 +24,7 @@ from api.http.fetching import EARLIEST, LATEST, Batches, FetchFrom, fetch_batche
 from api.http.in_flight import held_by_request
 from api.http.parameters import Parameters
 from api.http.records_v3 import PartitionField, TimestampField
-from api.http.replies import large_reply
+from api.http.replies import body_reply
 from api.http.routing import check_partition, find_partition, find_topic
 from metadata.bounds import MAX_INT32, MAX_INT64, MAX_PARTITIONS_PER_TOPIC
 from metadata.image import Topic
@@ -94,7 +94,7 @@ async def post_consume(request: web.Request) -> web.StreamResponse:
         "topic_name": topic.name,
         "partition_data_list": [listed[partition] for partition in positions],
     }
-    return await large_reply(request, _encode(answer))
+    return body_reply(_encode(answer))
 
 
 def _listed(found: Found, form: Form, max_records: int) -> dict[int, PartitionData | PartitionFailure]:

@@ -17,7 +17,7 @@ from api.http.fetching import EARLIEST, LATEST, FetchFrom, fetch_batches
 from api.http.in_flight import held_by_request
 from api.http.media import JSON, MSGPACK, NDJSON, RECORD_BATCH, accepted
 from api.http.parameters import INT64_MAX, SHOWN_MAX, Parameters, parse_integer
-from api.http.replies import body_reply, large_reply
+from api.http.replies import body_reply
 from api.http.routing import find_partition, find_topic, is_forwarded, redirect_to_leader
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def get_records(request: web.Request) -> web.StreamResponse:
     if wants_redirect:
         redirect_to_leader(context, request, topic, partition)
     batches = await fetch_batches(context, topic, partition, wanted, may_forward=not is_forwarded(request))
-    return await _answer(context, request, partition, batches, shape)
+    return _answer(context, partition, batches, shape)
 
 
 def fetch_from(parameters: Parameters, settings: HttpSettings) -> FetchFrom:
@@ -87,9 +87,7 @@ def parse_offset(text: str | None) -> int | str | None:
     return offset
 
 
-async def _answer(
-    context: Context, request: web.Request, partition: int, batches: Batches, shape: Shape
-) -> web.StreamResponse:
+def _answer(context: Context, partition: int, batches: Batches, shape: Shape) -> web.StreamResponse:
     held = held_by_request()
     held.take(len(batches.data))
     if shape.media_type == RECORD_BATCH:
@@ -103,4 +101,4 @@ async def _answer(
         records = records_v3(taken, partition, FORMATS[shape.format])
         body = _encode_lines(records) if shape.media_type == NDJSON else _encode_json(FetchedRecords(records, *bounds))
     held.take(len(body))
-    return await large_reply(request, body, content_type=shape.media_type, headers=batches.headers(context))
+    return body_reply(body, content_type=shape.media_type, headers=batches.headers(context))

@@ -11,7 +11,7 @@ from api.http.errors import NOT_FOUND, ApiError, bad_request
 from api.http.leading import Target, at_leader
 from api.http.parameters import Parameters, parse_integer
 from api.http.partition_states import partition_states
-from api.http.replies import json_reply, large_json_reply
+from api.http.replies import json_reply
 from api.http.resources import Links
 from api.http.routing import find_partition, find_topic, is_forwarded, leader_headers, redirect_to_leader
 
@@ -31,9 +31,7 @@ async def list_partitions(request: web.Request) -> web.Response:
     states = await partition_states(context, topic, indexes, may_forward=not is_forwarded(request))
     links = Links(request)
     data = [_partition(links, topic, index, states.get(index)) for index in indexes]
-    return await large_json_reply(
-        request, links.listing("KafkaPartitionList", f"/topics/{topic.name}/partitions", data)
-    )
+    return json_reply(links.listing("KafkaPartitionList", f"/topics/{topic.name}/partitions", data))
 
 
 async def get_partition(request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from api.http.errors import BATCH, ApiError
 from api.http.parameters import Parameters
 from api.http.producing import check_count, open_produce, produce_route, write
 from api.http.records_v3 import EntryReceiptV3, batch_decoder, data_receipt, failure, fields_of
-from api.http.replies import large_json_reply
+from api.http.replies import json_reply
 from api.http.routing import find_topic
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def post_records_batch(request: web.Request) -> web.StreamResponse:
     successes = _successes(produce, entries, records, written)
     failures = [failure(entries[index].id, error) for index, error in sorted(written.errors.items())]
     answer = {"successes": successes, "failures": failures}
-    return await large_json_reply(request, answer, status=207, headers=written.headers(context))
+    return json_reply(answer, status=207, headers=written.headers(context))
 
 
 def _check_entries(produce: Produce, entries: list[EntryV3]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
+from api.http.media import RECORD_BATCH
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,7 +30,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def json_reply(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A small answer."""
+    """An answer in JSON."""
     return body_reply(_encode(value), status=status, headers=headers)
 
 
@@ -38,29 +40,21 @@ def body_reply(
     return web.Response(body=body, status=status, headers={"Content-Type": content_type, **(headers or {})})
 
 
-async def large_reply(
-    request: web.Request,
-    body: bytes,
-    *,
-    content_type: str = JSON,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> web.Response:
-    """An answer of any size, in gzip where the client takes it."""
-    if len(body) < GZIP_BYTES_MIN or not accepts_gzip(request.headers.get("Accept-Encoding")):
-        return body_reply(body, content_type=content_type, status=status, headers=headers)
+async def compress(request: web.Request, response: web.StreamResponse) -> None:
+    """Make a whole body smaller where the client takes gzip and it is worth it; record batches are what they are."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return
+    body, headers = response.body, response.headers
+    if len(body) < GZIP_BYTES_MIN or headers["Content-Type"] == RECORD_BATCH or "Content-Encoding" in headers:
+        return
+    headers["Vary"] = "Accept-Encoding"
+    if not accepts_gzip(request.headers.get("Accept-Encoding")):
+        return
     if len(body) >= THREAD_BYTES_MIN:
-        body = await asyncio.get_running_loop().run_in_executor(None, gzip, body)
+        response.body = await asyncio.get_running_loop().run_in_executor(None, gzip, body)
     else:
-        body = gzip(body)
-    coded = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding", **(headers or {})}
-    return body_reply(body, content_type=content_type, status=status, headers=coded)
-
-
-async def large_json_reply(
-    request: web.Request, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    return await large_reply(request, _encode(value), status=status, headers=headers)
+        response.body = gzip(body)
+    headers["Content-Encoding"] = "gzip"
 
 
 def gzip(body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from api.http.config_values import ConfigText, config_text
 from api.http.context import context_of
 from api.http.errors import bad_request
 from api.http.parameters import Parameters
-from api.http.replies import json_reply, large_json_reply, no_content
+from api.http.replies import json_reply, no_content
 from api.http.resources import Links
 from api.http.routing import check_cluster, find_topic
 from metadata.answers import TopicCreated
@@ -88,7 +88,7 @@ async def list_topics(request: web.Request) -> web.Response:
     links = Links(request)
     topics = sorted(context.node.image.topics.values(), key=lambda topic: topic.name)
     listing = links.listing("KafkaTopicList", "/topics", [_described(links, topic) for topic in topics])
-    return await large_json_reply(request, listing)
+    return json_reply(listing)
 
 
 async def get_topic(request: web.Request) -> web.Response:

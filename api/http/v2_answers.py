@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.http.records_v2 import OffsetsV2, OffsetV2
-from api.http.replies import large_json_reply
+from api.http.replies import json_reply
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -26,7 +26,7 @@ async def offsets_reply(produce: Produce, written: Written) -> web.Response:
     ]
     for index, error in errors.items():
         offsets[index] = _failed(written.partitions[index], error)
-    return await large_json_reply(produce.request, OffsetsV2(offsets), headers=written.headers(produce.context))
+    return json_reply(OffsetsV2(offsets), headers=written.headers(produce.context))
 
 
 def _failed(partition: int, error: ApiError) -> OffsetV2:

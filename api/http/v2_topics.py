@@ -27,7 +27,7 @@ from api.http.records_v2 import (
     packed_content,
     packed_decoder,
 )
-from api.http.replies import json_reply, large_json_reply, large_reply
+from api.http.replies import body_reply, json_reply
 from api.http.routing import find_partition, find_topic, is_forwarded, leader_headers, redirect_to_leader
 from api.http.v2_answers import offsets_reply
 
@@ -47,20 +47,20 @@ _encode_msgpack: Final = msgspec.msgpack.Encoder().encode
 
 async def list_topics(request: web.Request) -> web.Response:
     Parameters(request).done()
-    return await large_json_reply(request, sorted(context_of(request).node.image.topic_ids))
+    return json_reply(sorted(context_of(request).node.image.topic_ids))
 
 
 async def get_topic(request: web.Request) -> web.Response:
     topic = await find_topic(context_of(request), request)
     Parameters(request).done()
     partitions = [_partition(topic, index) for index in range(len(topic.partitions))]
-    return await large_json_reply(request, {"name": topic.name, "configs": topic.configs, "partitions": partitions})
+    return json_reply({"name": topic.name, "configs": topic.configs, "partitions": partitions})
 
 
 async def list_partitions(request: web.Request) -> web.Response:
     topic = await find_topic(context_of(request), request)
     Parameters(request).done()
-    return await large_json_reply(request, [_partition(topic, index) for index in range(len(topic.partitions))])
+    return json_reply([_partition(topic, index) for index in range(len(topic.partitions))])
 
 
 async def get_partition(request: web.Request) -> web.Response:
@@ -153,4 +153,4 @@ async def get_records(request: web.Request) -> web.StreamResponse:
     else:
         body = _encode(records_v2(taken, topic.name, partition, as_base64=media_type == BINARY_V2))
     held.take(len(body))
-    return await large_reply(request, body, content_type=media_type, headers=headers)
+    return body_reply(body, content_type=media_type, headers=headers)

@@ -145,6 +145,7 @@ class FakeNode:
         self.config = SimpleNamespace(topic_defaults=cluster.topic_defaults)
         self.quorum = FakeQuorum()
         self.not_ready: list[str] = []
+        self.failure: BaseException | None = None
         self.admin_failures: list[Exception] = []
         self.replica_failures: list[Exception] = []
         """Raised by `replica()`, one a call."""
@@ -154,6 +155,9 @@ class FakeNode:
     @property
     def image(self) -> Image:
         return self.cluster.image
+
+    def fail(self, error: BaseException) -> None:
+        self.failure = error
 
     async def admin(self, request, *, timeout_s: float):
         assert timeout_s > 0

@@ -248,6 +248,42 @@ async def test_a_bug_is_logged_and_told_as_ours(api, cluster):
     answer = await api("POST", TOPICS, json={"topic_name": "t"})
     assert (500, 500) == (answer.status, answer.body["error_code"])
     assert "a bug" not in answer.body["message"]
+    assert cluster.nodes[0].failure is None, "it was not raised in the broker's code"
+
+
+@pytest.mark.parametrize("room", ["broker.node", "logstore.partition_log", "api.http.topics", "metadata.apply"])
+async def test_a_broken_invariant_of_the_broker_stops_the_node_and_a_bug_of_the_door_does_not(
+    api, cluster, monkeypatch, room
+):
+    code = compile("async def admin(request, *, timeout_s):\n    assert not request, 'broken'", "<room>", "exec")
+    module = {"__name__": room}
+    exec(code, module)
+    monkeypatch.setattr(cluster.nodes[0], "admin", module["admin"])
+    answer = await api("POST", TOPICS, json={"topic_name": "t"})
+    assert (500, 500) == (answer.status, answer.body["error_code"])
+    stops = room.startswith(("broker", "logstore"))
+    assert stops is isinstance(cluster.nodes[0].failure, AssertionError)
+
+
+async def test_every_answer_above_a_packet_is_compressed_for_who_asks(api, cluster):
+    await api.topic("t", 30)
+    cluster_path = "/v3/clusters/-"
+    for path in (
+        f"{TOPICS}/t/configs", TOPICS, f"{TOPICS}/t/partitions", "/topics/t", "/topics/t/partitions",
+    ):  # fmt: skip
+        plain = await api("GET", path, headers={"Accept-Encoding": "identity"})
+        packed = await api("GET", path, headers={"Accept-Encoding": "gzip"})
+        assert plain.body == packed.body
+        is_large = int(plain.headers["Content-Length"]) >= 1024
+        assert (None, "gzip" if is_large else None) == (
+            plain.headers.get("Content-Encoding"),
+            packed.headers.get("Content-Encoding"),
+        ), path
+        assert ("Accept-Encoding" if is_large else None) == plain.headers.get("Vary"), path
+    answer = await api("GET", cluster_path, headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in answer.headers, "below a packet's size it saves nothing"
+    configs = await api("GET", f"{TOPICS}/t/configs", headers={"Accept-Encoding": "gzip"})
+    assert "gzip" == configs.headers["Content-Encoding"]
 
 
 class TestCatchingUp:
