@@ -184,11 +184,7 @@ class LogDirectories:
 
     def _run_retention(self) -> None:
         for directory in self._directories:
-            try:
-                freed_bytes = directory.run_retention(self._clock.wall_ms())
-            except OSError as error:
-                self._log.error("retention failed", path=directory.path, error=str(error))
-                continue
+            freed_bytes = directory.run_retention(self._clock.wall_ms())
             if freed_bytes:
                 self._log.info("retention", path=directory.path, freed_bytes=freed_bytes)
 

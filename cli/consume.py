@@ -74,6 +74,9 @@ def consume(
     consumers = [TopicConsumer(client, topic, span, partitions, waits=not ends) for topic in dict.fromkeys(topics)]
     with printer:
         _print_all(invocation, consumers, printer, limit, ends=ends)
+    lost = [f"{consumer.lost_records} records of {consumer.topic}" for consumer in consumers if consumer.lost_records]
+    if lost:
+        raise Failure(f"{', '.join(lost)} are lost to disk damage; the rest was printed")
 
 
 def _print_all(

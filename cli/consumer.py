@@ -1,7 +1,8 @@
 """Pulls a topic's partitions over a span of offsets: one request for all of them, which waits while there is nothing.
 
 Invariants: no offset below a partition's position is returned, none at or above its end, and a position moves only past
-what was returned (or what the cluster no longer has, which is told). Nothing here is stored: a consumer has no group.
+what was returned (or what the cluster no longer has, or its disk has lost, which is told). Nothing here is stored: a
+consumer has no group.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +16,7 @@ from cli.record_format import ConsumedRecord, from_answer
 POLL_RECORDS: Final = 20_000
 POLL_BYTES: Final = 2 << 20
 OUT_OF_RANGE: Final = 416
+DAMAGED: Final = 50002  # the body's error_code
 Notice = Callable[[str], None]
 
 
@@ -28,6 +30,7 @@ class TopicConsumer:
         self.topic = topic
         self.positions: dict[int, int] = {}
         self.unreadable: dict[int, str] = {}  # partitions that can't be read at the moment, and why
+        self.lost_records = 0  # skipped, since the disk has lost them
         self._client = client
         self._path = f"{CLUSTER}/topics/{segment(topic)}/partitions"
         self._span = span
@@ -63,14 +66,19 @@ class TopicConsumer:
         try:
             answer = self._client.send("POST", path, wish, repeatable=True, wait_s=wait_ms / 1000)
         except RequestFailure as failure:
-            if failure.status != OUT_OF_RANGE:
+            if failure.error_code == DAMAGED and "partition_id" in failure.document:
+                self._skip_damaged(failure.document, notice)
+            elif failure.status == OUT_OF_RANGE:
+                self._skip_deleted(notice)
+            else:
                 raise
-            self._skip_deleted(notice)
             return []
         pulled: list[ConsumedRecord] = []
         for part in answer["partition_data_list"]:
             if "records" in part:
                 pulled += self._take(part)
+            elif part["error_code"] == DAMAGED:
+                self._skip_damaged(part, notice)
             else:
                 self._mark_unreadable(part["partition_id"], part["message"], notice)
         self._drop_finished()
@@ -124,6 +132,16 @@ class TopicConsumer:
         for partition, end in self._ends.items():
             if self.positions.get(partition, end) >= end:
                 self.positions.pop(partition, None)
+
+    def _skip_damaged(self, part: Mapping[str, Any], notice: Notice) -> None:
+        """The disk lost a range: say so, and go on behind it, as no retry brings it back."""
+        partition, next_offset = part["partition_id"], part["next_offset"]
+        assert next_offset > self.positions[partition], part
+        lost = f"offsets {self.positions[partition]} to {next_offset - 1}"
+        notice(f"kraft: {self.topic} partition {partition}: {lost} are damaged on its disk, going on at {next_offset}")
+        self.lost_records += next_offset - self.positions[partition]
+        self.positions[partition] = next_offset
+        self._drop_finished()
 
     def _skip_deleted(self, notice: Notice) -> None:
         """Retention (or a deletion) was faster than we: go on with the oldest that is left."""

@@ -22,6 +22,8 @@ class FakeCluster:
         self.rules: list[Rule] = []
         self.requests: list[tuple[str, str]] = []
         self.leaderless: set[int] = set()
+        self.damaged: dict[int, tuple[int, int]] = {}
+        """The offsets [from, to) of a partition that its disk has lost."""
         cluster = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -187,7 +189,17 @@ class FakeCluster:
             earliest = log[0]["offset"] if log else 0
             if not earliest <= offset <= earliest + len(log):
                 return 416, {"error_code": 41601, "message": f"offset {offset} is out of range"}
+            lost_from, lost_to = self.damaged.get(partition, (0, 0))
+            if lost_from <= offset < lost_to:
+                lost = {"partition_id": partition, "error_code": 50002, "message": "damaged", "next_offset": lost_to}
+                if len(document["offsets"]) == 1:
+                    return 500, lost
+                parts.append(lost)
+                continue
             records = [record for record in log if record["offset"] >= offset][:left]
+            records = (
+                [record for record in records if not lost_from <= record["offset"]] if offset < lost_from else records
+            )
             left -= len(records)
             following = records[-1]["offset"] + 1 if records else offset
             parts.append(

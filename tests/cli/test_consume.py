@@ -184,3 +184,14 @@ def test_what_is_no_offset_is_refused_with_the_grammar(kraft, cluster, text):
 def test_beginning_twice_is_a_usage_error(kraft, cluster):
     fill(cluster)
     assert 2 == kraft("consume", "a", "-o", "1", "--from-beginning").code
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_what_the_disk_has_lost_is_told_and_read_past_and_the_exit_code_says_so(kraft, cluster, partitions):
+    fill(cluster, partitions=partitions, records=5 * partitions)
+    cluster.damaged = {0: (1, 3)}
+    ended = kraft("consume", "a", "--from-beginning", "-p", "0", "-f", "%o\\n")
+    assert (1, ["0", "3", "4"]) == (ended.code, ended.out.split())
+    assert "offsets 1 to 2 are damaged on its disk, going on at 3" in ended.err
+    assert "2 records of a are lost" in ended.err
+    assert 1 == kraft("consume", "a", "--from-beginning").code
