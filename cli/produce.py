@@ -102,7 +102,7 @@ def _account(receipts: Receipts) -> str:
     after = receipts.records - before
     text = f"{count(receipts.records, 'record')} acknowledged"
     if receipts.records == 0:
-        return f"{text}: nothing was written"
+        return text
     text += f"; resume at line {receipts.first_missing} (tail -n +{receipts.first_missing})"
     if after > 0:
         text += f"; {count(after, 'record')} of later lines would be written again by that"

@@ -76,7 +76,7 @@ def test_a_failure_tells_what_is_safe_and_where_to_resume(kraft, cluster):
 
     cluster.rules.append(third_write_fails)
     stdin = b"".join(b"%d\n" % i for i in range(3 * RUN_RECORDS))
-    ended = kraft("produce", "a", "--timeout", "0.2", stdin=stdin)
+    ended = kraft("produce", "a", "--timeout", "2", stdin=stdin)
     assert 5 == ended.code
     assert "the leader is gone" in ended.err
     assert "20,000 records acknowledged; resume at line 20001 (tail -n +20001)" in ended.err
