@@ -22,6 +22,8 @@ from wire.errors import ErrorCode, RefusedError
 
 RETRY_S: Final = 0.05
 ATTEMPT_S_MIN: Final = 0.01
+HEARTBEATS_DUE_S: Final = 3.0
+"""A controller that was just elected knows no broker before it has heard its heartbeat; all are due within moments."""
 ATTEMPT_S_MAX: Final = 3.0
 """A leader that is silent for so long is paused, cut off or replaced: look again who leads."""
 
@@ -47,6 +49,7 @@ class ControllerLink:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         envelope = Envelope(request=request, command_id=command_id)
+        patient_until_s: float | None = None
         in_doubt = False
         reason = "the metadata quorum has no leader"
         while (left_s := deadline_s - loop.time()) > ATTEMPT_S_MIN:
@@ -59,10 +62,14 @@ class ControllerLink:
                 in_doubt, reason = True, str(error)
             else:
                 if isinstance(answer, Refused):
-                    raise answer.error()
+                    if patient_until_s is None:
+                        patient_until_s = loop.time() + HEARTBEATS_DUE_S
+                    if answer.code is not ErrorCode.BROKER_NOT_AVAILABLE or loop.time() > patient_until_s:
+                        raise answer.error()
+                    reason = answer.message
                 if isinstance(answer, OutcomeUnknownAnswer):
                     raise OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, answer.message)
-                if answer is not None and not isinstance(answer, NotControllerAnswer):
+                if answer is not None and not isinstance(answer, NotControllerAnswer | Refused):
                     return answer
             await self._pause(deadline_s - loop.time())
         if in_doubt:

@@ -132,3 +132,10 @@ async def test_a_refusal_of_the_controller_is_the_callers_refusal() -> None:
 async def test_an_outcome_that_the_cluster_has_forgotten_is_unknown() -> None:
     with pytest.raises(OutcomeUnknownError, match="left the window"):
         await link(Leaders([OutcomeUnknownAnswer(index=4, message="left the window")])).ask(REQUEST, timeout_s=5)
+
+
+async def test_a_controller_that_has_not_heard_its_brokers_yet_is_asked_again() -> None:
+    nobody = Refused(index=4, code=ErrorCode.BROKER_NOT_AVAILABLE, message="no broker is in service")
+    assert DONE == await link(Leaders([nobody, nobody, DONE])).ask(REQUEST, timeout_s=5, command_id=COMMAND_ID)
+    with pytest.raises(RefusedError, match="nothing was changed: no broker is in service"):
+        await link(Leaders(100 * [nobody])).ask(REQUEST, timeout_s=0.2, command_id=COMMAND_ID)

@@ -57,7 +57,7 @@ def test_a_topic_under_way_to_a_leader_that_stands_still_goes_to_its_successor(f
     cluster = form(3)
     old_leader = cluster.quorum_leader()
     old_leader.signal(signal.SIGSTOP)
-    assert create(others_of(cluster, old_leader)[0], "patience", patience_s=6).outcome is Outcome.ACKNOWLEDGED
+    assert create(others_of(cluster, old_leader)[0], "patience", patience_s=12).outcome is Outcome.ACKNOWLEDGED
 
 
 def create(node: Node, name: str, *, patience_s: float = 20) -> Creation:
