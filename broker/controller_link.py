@@ -55,21 +55,18 @@ class ControllerLink:
         while (left_s := deadline_s - loop.time()) > ATTEMPT_S_MIN:
             self._leadership_moved.clear()
             try:
-                answer = await self._attempt(envelope, left_s)
+                answer = _told(await self._attempt(envelope, left_s))
             except PeerUnavailable as error:
                 reason = str(error)
             except OutcomeUnknown as error:
                 in_doubt, reason = True, str(error)
+            except RefusedError as refused:
+                patient_until_s = patient_until_s or loop.time() + HEARTBEATS_DUE_S
+                if refused.code is not ErrorCode.BROKER_NOT_AVAILABLE or loop.time() > patient_until_s:
+                    raise
+                reason = refused.message
             else:
-                if isinstance(answer, Refused):
-                    if patient_until_s is None:
-                        patient_until_s = loop.time() + HEARTBEATS_DUE_S
-                    if answer.code is not ErrorCode.BROKER_NOT_AVAILABLE or loop.time() > patient_until_s:
-                        raise answer.error()
-                    reason = answer.message
-                if isinstance(answer, OutcomeUnknownAnswer):
-                    raise OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, answer.message)
-                if answer is not None and not isinstance(answer, NotControllerAnswer | Refused):
+                if answer is not None:
                     return answer
             await self._pause(deadline_s - loop.time())
         if in_doubt:
@@ -108,3 +105,12 @@ class ControllerLink:
 
     def _role_changed(self, _: RoleChange) -> None:
         self._leadership_moved.set()
+
+
+def _told(answer: AdminAnswer | None) -> AdminAnswer | None:
+    """What the caller is told; None where another node must be asked. Raises the controller's refusal or doubt."""
+    if isinstance(answer, Refused):
+        raise answer.error()
+    if isinstance(answer, OutcomeUnknownAnswer):
+        raise OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, answer.message)
+    return None if isinstance(answer, NotControllerAnswer) else answer
