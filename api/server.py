@@ -45,6 +45,8 @@ EXIT_USAGE: Final = 2
 READY_POLL_S: Final = 0.01
 NOT_READY_TOLD_S: Final = 10.0
 DRAIN_S: Final = 5.0
+HTTP_IDLE_S: Final = 75.0
+"""Above the 15 to 60 s for which HTTP clients and proxies keep an idle connection in their pools."""
 
 
 class StartError(Exception):
@@ -271,7 +273,7 @@ def _http_settings(config: NodeConfig, tls: NodeTls) -> "HttpSettings":
         in_flight_bytes_max=config.queued_max_request_bytes,
         connections_per_address_max=config.max_connections_per_ip,
         connections_max=config.max_connections,
-        keepalive_s=config.connections_max_idle_ms / 1000,
+        keepalive_s=HTTP_IDLE_S if config.connections_max_idle_ms is None else config.connections_max_idle_ms / 1000,
         fetch_bytes_max=config.fetch_max_bytes,
         scheme=config.advertised_http.name,
         proxy_ssl=tls.proxy,

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from broker.config_file import Setting, read_config_file
+from broker.config_file import Setting, read_config_file, refuse
 from broker.config_keys import KAFKA_ONLY_KEYS, KAFKA_ONLY_PREFIXES, KAFKA_SCRIPT_VARIABLES, KEYS, PATH_KEYS
-from broker.config_rules import assemble, refuse
+from broker.config_rules import assemble
 from broker.config_values import ConfigError, Listener
-from broker.node_config import NodeConfig, PeerTlsFiles, TlsFiles
+from broker.node_config import KafkaTlsFiles, NodeConfig, PeerTlsFiles, TlsFiles
 
-__all__ = ["ConfigError", "Listener", "NodeConfig", "PeerTlsFiles", "TlsFiles", "load_config"]
+__all__ = ["ConfigError", "KafkaTlsFiles", "Listener", "NodeConfig", "PeerTlsFiles", "TlsFiles", "load_config"]
 
 ENVIRONMENT_PREFIX: Final = "KAFKA_"
 

@@ -21,6 +21,11 @@ class Setting(NamedTuple):
     source: str
 
 
+def refuse(setting: Setting, reason: str) -> ConfigError:
+    """The one line for a setting that can't stand."""
+    return ConfigError(f"{setting.key}={setting.value} ({setting.source}): {reason}")
+
+
 def read_config_file(path: Path) -> list[Setting]:
     """Every setting of a file in its order; raises ConfigError where it is missing or no such file."""
     try:

@@ -16,6 +16,7 @@ from broker.config_values import (
     choices,
     endpoint,
     integer,
+    listener_protocols,
     listeners,
     split_list,
     voters,
@@ -57,11 +58,16 @@ KEYS: Final[dict[str, Key]] = {
     "advertised.http.listeners": Key("advertised_http", listeners("http", "https")),
     "listeners": Key("kafka_listeners", listeners()),
     "advertised.listeners": Key("advertised_kafka", listeners()),
+    "listener.security.protocol.map": Key("listener_protocols", listener_protocols),
+    "inter.broker.listener.name": Key("replication_listener", word),
     "controller.listener.names": Key("controller_listener_names", split_list),
     "insecure.listeners": Key("insecure_listeners", boolean),
     "http.ssl.certificate": Key("http_ssl_certificate", word),
     "http.ssl.key": Key("http_ssl_key", word),
     "http.ssl.authorities": Key("http_ssl_authorities", word),
+    "kafka.ssl.certificate": Key("kafka_ssl_certificate", word),
+    "kafka.ssl.key": Key("kafka_ssl_key", word),
+    "kafka.ssl.authorities": Key("kafka_ssl_authorities", word),
     "peer.ssl.certificate": Key("peer_ssl_certificate", word),
     "peer.ssl.key": Key("peer_ssl_key", word),
     "peer.ssl.authorities": Key("peer_ssl_authorities", word),
@@ -74,6 +80,7 @@ KEYS: Final[dict[str, Key]] = {
     "socket.request.max.bytes": Key("socket_request_max_bytes", integer(1024, INT_MAX)),
     "queued.max.request.bytes": Key("queued_max_request_bytes", integer(1024, LONG_MAX)),
     "fetch.max.bytes": Key("fetch_max_bytes", integer(1024, INT_MAX)),
+    "max.incremental.fetch.session.cache.slots": Key("fetch_session_slots", integer(0, 1_000_000)),
     # topics
     "num.partitions": Key("num_partitions", integer(1, 100_000)),
     "default.replication.factor": Key("default_replication_factor", integer(1, 32_767)),
@@ -83,7 +90,14 @@ KEYS: Final[dict[str, Key]] = {
     "broker.heartbeat.interval.ms": Key("broker_heartbeat_interval_ms", integer(50, 500)),
     "controller.quorum.election.timeout.ms": Key("quorum_election_timeout_ms", integer(100, 60_000)),
     "metadata.log.max.entries.between.snapshots": Key("metadata_snapshot_entries", integer(100, INT_MAX)),
+    # replication
     "replica.lag.time.max.ms": Key("replica_lag_time_max_ms", _LONG),
+    "replica.fetch.wait.max.ms": Key("replica_fetch_wait_max_ms", integer(1, 60_000)),
+    "replica.fetch.min.bytes": Key("replica_fetch_min_bytes", _COUNT),
+    "replica.fetch.max.bytes": Key("replica_fetch_max_bytes", integer(1024, INT_MAX)),
+    "replica.fetch.response.max.bytes": Key("replica_fetch_response_max_bytes", integer(1024, INT_MAX)),
+    "replica.fetch.backoff.ms": Key("replica_fetch_backoff_ms", integer(1, 600_000)),
+    "replica.socket.timeout.ms": Key("replica_socket_timeout_ms", integer(1000, 3_600_000)),
     # the log directories
     "log.dir.reserved.bytes": Key("log_dir_reserved_bytes", integer(0, LONG_MAX)),
     "log.retention.check.interval.ms": Key("log_retention_check_interval_ms", integer(100, LONG_MAX)),
@@ -117,6 +131,7 @@ KEYS: Final[dict[str, Key]] = {
 PATH_KEYS: Final = frozenset({
     "node.directory", "log.dirs", "log.dir", "metadata.log.dir",
     "http.ssl.certificate", "http.ssl.key", "http.ssl.authorities",
+    "kafka.ssl.certificate", "kafka.ssl.key", "kafka.ssl.authorities",
     "peer.ssl.certificate", "peer.ssl.key", "peer.ssl.authorities",
 })  # fmt: skip
 
@@ -142,10 +157,10 @@ group.consumer.max.session.timeout.ms group.consumer.max.size group.consumer.mig
 group.consumer.min.heartbeat.interval.ms group.consumer.min.session.timeout.ms group.consumer.session.timeout.ms
 group.coordinator.append.linger.ms group.coordinator.new.enable group.coordinator.rebalance.protocols
 group.coordinator.threads group.initial.rebalance.delay.ms group.max.session.timeout.ms group.max.size
-group.min.session.timeout.ms initial.broker.registration.timeout.ms inter.broker.listener.name
+group.min.session.timeout.ms initial.broker.registration.timeout.ms
 inter.broker.protocol.version internal.metadata.log.segment.bytes kafka.metrics.polling.interval.secs
 kafka.metrics.reporters leader.imbalance.check.interval.seconds leader.imbalance.per.broker.percentage
-listener.security.protocol.map log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
+log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
 log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.bytes.per.second
 log.cleaner.delete.retention.ms
 log.cleaner.max.compaction.lag.ms log.cleaner.min.cleanable.ratio log.cleaner.min.compaction.lag.ms
@@ -154,7 +169,7 @@ log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms
 log.local.retention.bytes log.local.retention.ms log.message.downconversion.enable log.message.format.version
 log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms log.message.timestamp.difference.max.ms
 log.preallocate log.roll.jitter.hours log.roll.jitter.ms log.segment.delete.delay.ms
-max.connection.creation.rate max.connections.per.ip.overrides max.incremental.fetch.session.cache.slots
+max.connection.creation.rate max.connections.per.ip.overrides
 max.request.partition.size.limit metadata.log.max.record.bytes.between.snapshots
 metadata.log.max.snapshot.interval.ms metadata.log.segment.bytes metadata.log.segment.min.bytes
 metadata.log.segment.ms metadata.max.idle.interval.ms metadata.max.retention.bytes metadata.max.retention.ms
@@ -169,10 +184,9 @@ principal.builder.class producer.id.expiration.check.interval.ms producer.id.exp
 producer.purgatory.purge.interval.requests queued.max.requests quota.window.num quota.window.size.seconds
 remote.fetch.max.wait.ms remote.log.manager.copier.thread.pool.size remote.log.manager.task.interval.ms
 remote.log.manager.thread.pool.size remote.log.metadata.manager.class.name
-remote.log.storage.manager.class.name remote.log.storage.system.enable replica.fetch.backoff.ms
-replica.fetch.max.bytes replica.fetch.min.bytes replica.fetch.response.max.bytes replica.fetch.wait.max.ms
+remote.log.storage.manager.class.name remote.log.storage.system.enable
 replica.high.watermark.checkpoint.interval.ms replica.selector.class replica.socket.receive.buffer.bytes
-replica.socket.timeout.ms replication.quota.window.num replication.quota.window.size.seconds request.timeout.ms
+replication.quota.window.num replication.quota.window.size.seconds request.timeout.ms
 reserved.broker.max.id sasl.client.callback.handler.class sasl.enabled.mechanisms sasl.jaas.config
 sasl.kerberos.kinit.cmd sasl.kerberos.min.time.before.relogin sasl.kerberos.principal.to.local.rules
 sasl.kerberos.service.name sasl.kerberos.ticket.renew.jitter sasl.kerberos.ticket.renew.window.factor

@@ -4,25 +4,23 @@ Owns the rules that need more than one key: roles and voters, where a node's fol
 which listener, and that nothing listens beyond this machine by accident.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from broker.config_file import Setting
+from broker.config_file import Setting, refuse
+from broker.config_listeners import ALL_ADDRESSES, check_kafka_reach, check_kafka_tls, kafka_listeners, read_kafka_tls
 from broker.config_values import ConfigError, Listener, format_endpoint, is_loopback
 from broker.node_config import NodeConfig, PeerTlsFiles, TlsFiles
 
 DEFAULT_PEER: Final = ("127.0.0.1", 9093)
 DEFAULT_HTTP: Final = Listener("http", "127.0.0.1", 8082)
+KAFKA_SSL_KEYS: Final = ("kafka.ssl.certificate", "kafka.ssl.key", "kafka.ssl.authorities")
 _CONSUMED: Final = (  # read here in their combination; every other field passes through as it is
-    "roles", "controller_listener_names", "kafka_listeners", "http_ssl_certificate", "http_ssl_key",
-    "http_ssl_authorities", "peer_ssl_certificate", "peer_ssl_key", "peer_ssl_authorities",
+    "roles", "controller_listener_names", "kafka_listeners", "advertised_kafka", "listener_protocols",
+    "replication_listener", "kafka_ssl_certificate", "kafka_ssl_key", "kafka_ssl_authorities", "http_ssl_certificate",
+    "http_ssl_key", "http_ssl_authorities", "peer_ssl_certificate", "peer_ssl_key", "peer_ssl_authorities",
 )  # fmt: skip
-
-
-def refuse(setting: Setting, reason: str) -> ConfigError:
-    """The one line for a setting that can't stand."""
-    return ConfigError(f"{setting.key}={setting.value} ({setting.source}): {reason}")
 
 
 def assemble(
@@ -33,10 +31,10 @@ def assemble(
     _check_one_id(settings)
     voters: dict[int, tuple[str, int]] = values.get("voters") or {node_id: values.get("peer_listener", DEFAULT_PEER)}
     roles = _roles(values.get("roles"), node_id, voters, settings)
-    controllers, clients = _split_listeners(values)
+    kafka = kafka_listeners(values, settings)
     fields = {name: value for name, value in values.items() if name not in _CONSUMED}
     fields |= _directories(values, node_id)
-    fields |= _peer(values, controllers, node_id, voters)
+    fields |= _peer(values, kafka.controllers, node_id, voters)
     fields |= _http(values)
     config = NodeConfig(
         **fields
@@ -44,19 +42,22 @@ def assemble(
             "node_id": node_id,
             "roles": roles,
             "voters": voters,
-            "kafka_listeners": clients,
+            "kafka_listeners": kafka.clients,
+            "advertised_kafka": kafka.advertised,
+            "replication_listener": kafka.replication,
             "topic_defaults": dict(topic_defaults),
             "http_tls": _http_tls(values, settings),
             "http_authorities": _existing(values, settings, "http.ssl.authorities"),
             "peer_tls": _peer_tls(values, settings),
+            "kafka_tls": read_kafka_tls([_existing(values, settings, name) for name in KAFKA_SSL_KEYS]),
         }
     )
     _check_tls(config, warnings)
+    check_kafka_tls(config, warnings)
     _check_reach(config)
     _check_advertised(config, settings)
     _check_ports(config)
     _check_times(config, settings)
-    _check_effects(config, settings, warnings)
     return config
 
 
@@ -85,14 +86,6 @@ def _roles(
     return roles
 
 
-def _split_listeners(values: Mapping[str, Any]) -> tuple[list[Listener], tuple[Listener, ...]]:
-    """Kafka's `listeners`: those named by controller.listener.names carry the peer link, the rest are for clients."""
-    names = {name.upper() for name in values.get("controller_listener_names", ())}
-    listeners: tuple[Listener, ...] = values.get("kafka_listeners", ())
-    controllers = [listener for listener in listeners if listener.name.upper() in names]
-    return controllers, tuple(listener for listener in listeners if listener.name.upper() not in names)
-
-
 def _directories(values: Mapping[str, Any], node_id: int) -> dict[str, Any]:
     """Everything below one folder unless told otherwise; with only Kafka's log.dirs set, beside its partitions."""
     logs = tuple(Path(path).absolute() for path in values.get("log_directories", ()))
@@ -105,7 +98,7 @@ def _directories(values: Mapping[str, Any], node_id: int) -> dict[str, Any]:
 
 
 def _peer(
-    values: Mapping[str, Any], controllers: list[Listener], node_id: int, voters: Mapping[int, tuple[str, int]]
+    values: Mapping[str, Any], controllers: Sequence[Listener], node_id: int, voters: Mapping[int, tuple[str, int]]
 ) -> dict[str, Any]:
     own = voters.get(node_id)
     listens: tuple[str, int] | None = values.get("peer_listener")
@@ -172,10 +165,10 @@ def _check_reach(config: NodeConfig) -> None:
     if config.insecure_listeners:
         return
     way_out = "bind 127.0.0.1, or accept the risk with --insecure-listeners (insecure.listeners=true)"
-    for key, listeners in (("http.listeners", config.http_listeners), ("listeners", config.kafka_listeners)):
-        for listener in listeners:
-            if not listener.is_loopback:
-                raise ConfigError(f"{key}={listener}: anybody who reaches it could do anything; {way_out}")
+    for listener in config.http_listeners:
+        if not listener.is_loopback:
+            raise ConfigError(f"http.listeners={listener}: anybody who reaches it could do anything; {way_out}")
+    check_kafka_reach(config, way_out)
     if not is_loopback(config.peer_listener[0]) and config.peer_tls is None:
         peer = format_endpoint(*config.peer_listener)
         raise ConfigError(f"the peer listener {peer} is reachable from elsewhere; set peer.ssl.*, {way_out}")
@@ -185,7 +178,7 @@ def _check_advertised(config: NodeConfig, settings: Mapping[str, Setting]) -> No
     """Other nodes and clients need one address to reach this node, not "all of them"."""
     for name, host in (("http", config.advertised_http.host), ("peer", config.advertised_peer[0])):
         key = f"advertised.{name}.listeners"
-        if host not in ("", "0.0.0.0", "::"):  # noqa: S104 - recognised, not bound
+        if host not in ALL_ADDRESSES:
             continue
         if key in settings:
             raise refuse(settings[key], "others need one address that reaches this node, not all of them")
@@ -206,16 +199,3 @@ def _check_times(config: NodeConfig, settings: Mapping[str, Setting]) -> None:
     if config.broker_session_timeout_ms < 2 * config.broker_heartbeat_interval_ms:
         setting = settings.get("broker.session.timeout.ms") or settings["broker.heartbeat.interval.ms"]
         raise refuse(setting, "the session timeout must be at least twice broker.heartbeat.interval.ms")
-
-
-def _check_effects(config: NodeConfig, settings: Mapping[str, Setting], warnings: list[str]) -> None:
-    """What is read but not acted upon yet is said; a value that asks for what is the case anyway needs no word."""
-    without_effect = [
-        ("listeners", bool(config.kafka_listeners), "the Kafka protocol is not served; clients use http.listeners"),
-        ("advertised.listeners", True, "the Kafka protocol is not served; clients use advertised.http.listeners"),
-        ("auto.create.topics.enable", config.auto_create_topics_enable, "a topic must be created before its use"),
-        ("replica.lag.time.max.ms", True, "partitions have one replica"),
-    ]
-    for key, asks_for_something, reason in without_effect:
-        if asks_for_something and (setting := settings.get(key)) is not None:
-            warnings.append(f"{key} ({setting.source}) has no effect yet: {reason}")

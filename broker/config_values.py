@@ -7,7 +7,7 @@ Refuses by `ValueError` whose text completes "expected ..."; `broker/config.py` 
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 type_of_value = Callable[[str], object]
@@ -36,6 +36,15 @@ class Listener:
     def is_loopback(self) -> bool:
         """Only programs on this machine can reach it."""
         return is_loopback(self.host)
+
+    def renamed(self, name: str) -> "Listener":
+        return replace(self, name=name)
+
+    def at_port(self, port: int) -> "Listener":
+        return replace(self, port=port)
+
+    def with_tls(self, *, tls: bool) -> "Listener":
+        return replace(self, tls=tls)
 
     def __str__(self) -> str:
         return f"{self.name}://{format_endpoint(self.host, self.port)}"
@@ -122,13 +131,25 @@ def listeners(*schemes: str) -> Callable[[str], tuple[Listener, ...]]:
             name = match["name"].lower() if match and schemes else match["name"] if match else ""
             if match is None or int(match["port"]) > 65535 or (schemes and name not in schemes):
                 raise ValueError(f"{' or '.join(f'{s}://host:port' for s in schemes or ('NAME',))}, such as {example}")
-            tls = name == "https" or name.upper() in ("SSL", "SASL_SSL")
-            found.append(Listener(name, match["host"].strip("[]"), int(match["port"]), tls=tls))
+            found.append(Listener(name, match["host"].strip("[]"), int(match["port"]), tls=name == "https"))
         if not found:
             raise ValueError(f"at least one listener, such as {example}")
         return tuple(found)
 
     return parse
+
+
+def listener_protocols(text: str) -> dict[str, str]:
+    """Kafka's `listener.security.protocol.map`: `NAME:PROTOCOL,...`; both in capitals in the answer."""
+    found: dict[str, str] = {}
+    for item in split_list(text):
+        name, colon, protocol = (part.strip().upper() for part in item.partition(":"))
+        if not colon or not name or protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+            raise ValueError("NAME:PLAINTEXT or NAME:SSL for each name, such as CLIENTS:PLAINTEXT,BROKERS:SSL")
+        if name in found:
+            raise ValueError(f"each name once; {name} stands there twice")
+        found[name] = protocol
+    return found
 
 
 def endpoint(text: str) -> tuple[str, int]:

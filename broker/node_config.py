@@ -1,7 +1,7 @@
 """`NodeConfig`: one node's settings as a value; each field says why its default where that is not Kafka's.
 
-Invariants of one that `broker/config.py` returned: the node's own voter entry agrees with its roles, every `https`
-listener has its files, and nothing listens beyond this machine unless that was asked for in words.
+Invariants of one that `broker/config.py` returned: the node's own voter entry agrees with its roles, every encrypted
+listener has its files, and nothing listens beyond this machine for anybody unless that was asked for in words.
 """
 
 from collections.abc import Mapping
@@ -28,6 +28,15 @@ class PeerTlsFiles:
     authorities: Path
 
 
+@dataclass(frozen=True, slots=True)
+class KafkaTlsFiles:
+    """What the SSL entries of `listeners` show; who comes to the replication listener must be of `authorities`."""
+
+    certificate: Path
+    key: Path
+    authorities: Path | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """One node's settings. Paths are absolute; hosts are without brackets; an empty host means every address."""
@@ -46,21 +55,24 @@ class NodeConfig:
     advertised_peer: tuple[str, int]
     http_listeners: tuple[Listener, ...]
     advertised_http: Listener
-    kafka_listeners: tuple[Listener, ...] = ()
-    advertised_kafka: tuple[Listener, ...] = ()
+    kafka_listeners: tuple[Listener, ...] = ()  # names in capitals
+    advertised_kafka: tuple[Listener, ...] = ()  # one for each of kafka_listeners, in the same order
+    replication_listener: str | None = None  # the name of the one over which followers fetch; None: there is none
     http_tls: TlsFiles | None = None
     http_authorities: Path | None = None  # None: those of the system, of the peer link and of the node's own chain
     peer_tls: PeerTlsFiles | None = None
+    kafka_tls: KafkaTlsFiles | None = None
     insecure_listeners: bool = False
 
     http_header_timeout_ms: int = 10_000  # a slow-loris client holds a connection no longer
     http_body_timeout_ms: int = 30_000
-    connections_max_idle_ms: int = 75_000  # Kafka: 10 min; above the 15 to 60 s of HTTP clients' and proxies' pools
+    connections_max_idle_ms: int | None = None  # None: 10 min for Kafka clients, 75 s for the pools of HTTP clients
     max_connections: int = 10_000
     max_connections_per_ip: int = 2_000  # behind one proxy all clients share an address
     socket_request_max_bytes: int = 16 * 2**20  # Kafka: 100 MiB; JSON of that size would hold the loop for a second
     queued_max_request_bytes: int = 256 * 2**20  # bodies in flight at once; beyond it clients are told to wait (429)
     fetch_max_bytes: int = 8 * 2**20  # Kafka: 55 MiB; as above
+    fetch_session_slots: int = 1_000
 
     num_partitions: int = 1
     default_replication_factor: int = 1
@@ -70,7 +82,14 @@ class NodeConfig:
     broker_heartbeat_interval_ms: int = 500
     quorum_election_timeout_ms: int = 400  # the shortest; the longest is twice this
     metadata_snapshot_entries: int | None = None  # None: as kraft/ thinks best
+
     replica_lag_time_max_ms: int = 30_000
+    replica_fetch_wait_max_ms: int = 500
+    replica_fetch_min_bytes: int = 1
+    replica_fetch_max_bytes: int = 2**20
+    replica_fetch_response_max_bytes: int = 8 * 2**20  # Kafka: 10 MiB; the leader gives no more than fetch.max.bytes
+    replica_fetch_backoff_ms: int = 200  # Kafka: 1 s; a new leader is there long before
+    replica_socket_timeout_ms: int = 30_000
 
     log_dir_reserved_bytes: int = 64 * 2**20  # S19: below it produce is refused so that metadata can still be written
     log_retention_check_interval_ms: int = 300_000

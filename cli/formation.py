@@ -84,6 +84,7 @@ def own_settings(cluster: LocalCluster, node: LocalNode) -> list[str]:
         f"controller.quorum.voters={voters}",
         f"peer.listeners={HOST}:{node.peer_port}",
         f"http.listeners={node.http_url}",
+        f"listeners=PLAINTEXT://{HOST}:{node.kafka_port}",
         "node.directory=.",
         "log.dirs=data",
         "metadata.log.dir=metadata",

@@ -218,7 +218,7 @@ class SecureCluster:
             files = self.authority.certify(f"node-{node.node_id}")
             properties = [
                 f"node.id={node.node_id}", "node.directory=.", f"controller.quorum.voters={voters}",
-                f"http.listeners={node.url}",
+                f"http.listeners={node.url}", "listeners=PLAINTEXT://127.0.0.1:0",
                 f"http.ssl.certificate={files.certificate}", f"http.ssl.key={files.key}",
                 f"peer.ssl.certificate={files.certificate}", f"peer.ssl.key={files.key}",
                 f"peer.ssl.authorities={self.authority.file}",

@@ -42,6 +42,7 @@ class NodeProcess:
             f"node.directory={self.directory}",
             f"controller.quorum.voters=1@127.0.0.1:{self.peer_port}",
             f"http.listeners=http://127.0.0.1:{self.http_port}",
+            "listeners=PLAINTEXT://127.0.0.1:0",
         )
         return [word for setting in (*own, *settings) for word in ("--set", setting)]
 

@@ -31,6 +31,8 @@ def test_a_node_starts_without_any_configuration():
     assert {1: ("127.0.0.1", 9093)} == config.voters
     assert frozenset({"broker", "controller"}) == config.roles
     assert (Listener("http", "127.0.0.1", 8082),) == config.http_listeners
+    assert (Listener("PLAINTEXT", "127.0.0.1", 9092),) == config.kafka_listeners == config.advertised_kafka
+    assert "PLAINTEXT" == config.replication_listener
     assert config.is_voter
 
 
@@ -91,27 +93,14 @@ def test_a_kafka_file_starts_a_node_and_what_has_no_effect_is_said(tmp_path):
     config, warnings = load_config(file, {}, [])
     assert ("127.0.0.1", 9093) == config.peer_listener
     assert (Listener("PLAINTEXT", "127.0.0.1", 9092),) == config.kafka_listeners
-    assert 4 == len(warnings)
-    assert any(warning.startswith("listeners (server.properties, line 4) has no effect yet") for warning in warnings)
+    assert 2 == len(warnings)
     assert any("num.network.threads (server.properties, line 7)" in warning for warning in warnings)
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "listeners=PLAINTEXT://127.0.0.1:9092", "advertised.listeners=PLAINTEXT://127.0.0.1:9092",
-        "auto.create.topics.enable=true", "replica.lag.time.max.ms=10000",
-    ],
-)  # fmt: skip
-def test_nobody_relies_on_a_setting_that_does_nothing(override):
-    _, warnings = load_config(None, {}, [override])
-    assert 1 == len(warnings)
-    assert warnings[0].startswith(f"{override.split('=')[0]} (--set) has no effect yet: ")
 
 
 def test_what_is_the_case_anyway_needs_no_warning():
     peer = ["listeners=CONTROLLER://127.0.0.1:9093", "controller.listener.names=CONTROLLER"]
-    assert [] == load_config(None, {}, ["auto.create.topics.enable=false", *peer])[1]
+    config, warnings = load_config(None, {}, ["auto.create.topics.enable=false", *peer])
+    assert ((), None, []) == (config.kafka_listeners, config.replication_listener, warnings)
 
 
 def test_the_size_of_an_index_is_a_default_of_topics_as_in_kafka():
