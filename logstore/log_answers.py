@@ -6,12 +6,17 @@ from wire.errors import ErrorCode, RefusedError
 
 
 class Appended(NamedTuple):
-    """Where an append landed. `timestamp_ms` is the append time under LogAppendTime, else -1 (as Kafka answers)."""
+    """Where an append landed. `timestamp_ms` is the append time under LogAppendTime, else -1 (as Kafka answers).
+
+    `is_duplicate` (S13): an idempotent producer's retry of what is in the log already. Nothing was written, and the
+    offsets and the time are those of the first time; `size_bytes` is 0.
+    """
 
     base_offset: int
     last_offset: int
     size_bytes: int
     timestamp_ms: int
+    is_duplicate: bool = False
 
 
 class LogSlice(NamedTuple):

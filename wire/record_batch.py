@@ -65,6 +65,10 @@ LOG_APPEND_TIME_BIT: Final = 0x08
 TRANSACTIONAL_BIT: Final = 0x10
 CONTROL_BIT: Final = 0x20
 
+NO_PRODUCER_ID: Final = -1
+NO_SEQUENCE: Final = -1
+SEQUENCE_MAX: Final = 2**31 - 1
+
 Buffer = bytes | bytearray | memoryview
 
 assert _HEADER.size == HEADER_BYTES
@@ -135,6 +139,13 @@ class RecordBatch:
     @property
     def next_offset(self) -> int:
         return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of its last record; sequences go on with 0 after 2^31 - 1. -1 without a producer id."""
+        if self.producer_id < 0:
+            return NO_SEQUENCE
+        return (self.base_sequence + self.last_offset_delta) & SEQUENCE_MAX
 
     @property
     def compression(self) -> Compression:
@@ -225,8 +236,9 @@ def check_batches(buffer: Buffer, *, max_batch_bytes: int) -> list[RecordBatch]:
     """What a producer sent: one or more whole intact batches and nothing else, else RefusedError.
 
     CORRUPT_MESSAGE (CRC, lengths, trailing bytes), MESSAGE_TOO_LARGE (a batch above `max_batch_bytes`), INVALID_RECORD
-    (counts, control batches, unknown codec, a producer id without sequence), INVALID_TIMESTAMP (LogAppendTime is the
-    broker's to set), UNSUPPORTED_FOR_MESSAGE_FORMAT (magic 0 and 1). Rules: Kafka's LogValidator.
+    (counts, control and transactional batches, unknown codec, a producer id without epoch or sequence),
+    INVALID_TIMESTAMP (LogAppendTime is the broker's to set), UNSUPPORTED_FOR_MESSAGE_FORMAT (magic 0 and 1). Rules:
+    Kafka's LogValidator. Without a producer id, epoch and sequence mean nothing: there are clients that leave 0 there.
     """
     batches: list[RecordBatch] = []
     position = 0
@@ -271,11 +283,20 @@ def _invalid_reason(batch: RecordBatch) -> str | None:
         reason = f"compression codec {attributes & CODEC_MASK} is unknown: use 0 to 4"
     elif attributes & CONTROL_BIT:
         reason = "control batches are the broker's to write"
-    elif batch.producer_id >= 0 and (batch.base_sequence < 0 or batch.producer_epoch < 0):
-        reason = f"producer_id {batch.producer_id} needs a base_sequence and a producer_epoch of 0 or more"
-    elif attributes & TRANSACTIONAL_BIT and batch.producer_id < 0:
-        reason = "a transactional batch needs a producer_id"
+    elif attributes & TRANSACTIONAL_BIT:
+        reason = "transactions are not supported: send the batch without the transactional bit"
+    elif batch.producer_id != NO_PRODUCER_ID:
+        reason = _producer_reason(batch)
     return reason
+
+
+def _producer_reason(batch: RecordBatch) -> str | None:
+    """Why an idempotent batch (KIP-98) cannot be one."""
+    if batch.producer_id < 0:
+        return f"producer_id {batch.producer_id} is none: send the one that InitProducerId gave, or {NO_PRODUCER_ID}"
+    if batch.base_sequence < 0 or batch.producer_epoch < 0:
+        return f"producer_id {batch.producer_id} needs a base_sequence and a producer_epoch of 0 or more"
+    return None
 
 
 def stamp(buffer: bytearray | memoryview, position: int, *, base_offset: int, leader_epoch: int) -> None:

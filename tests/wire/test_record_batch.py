@@ -154,6 +154,11 @@ def test_one_flipped_bit_anywhere_that_the_crc_covers_is_noticed():
         ({"attributes": 0x08}, ErrorCode.INVALID_TIMESTAMP),
         ({"producer_id": 5}, ErrorCode.INVALID_RECORD),
         ({"producer_id": 5, "producer_epoch": 1}, ErrorCode.INVALID_RECORD),
+        ({"producer_id": 5, "base_sequence": 1}, ErrorCode.INVALID_RECORD),
+        ({"producer_id": 5, "producer_epoch": 1, "base_sequence": -2}, ErrorCode.INVALID_RECORD),
+        ({"producer_id": -2, "producer_epoch": 1, "base_sequence": 1}, ErrorCode.INVALID_RECORD),
+        ({"attributes": 0x10, "producer_id": 5, "producer_epoch": 0, "base_sequence": 0}, ErrorCode.INVALID_RECORD),
+        ({"attributes": 0x20, "producer_id": 5, "producer_epoch": 0, "base_sequence": 0}, ErrorCode.INVALID_RECORD),
     ],
 )
 def test_a_header_that_lies_is_refused_although_its_crc_fits(fields, code):
@@ -175,9 +180,30 @@ def test_a_batch_above_the_limit_is_refused_and_one_at_the_limit_is_not():
     assert f"max.message.bytes={len(batch) - 1}" in refusal.message
 
 
-def test_a_transactional_batch_of_a_known_producer_passes():
-    batch = altered(plain_batch(), attributes=0x10, producer_id=5, producer_epoch=0, base_sequence=0)
-    assert check_batches(batch, max_batch_bytes=MIB)[0].is_transactional
+@pytest.mark.parametrize("producer", [(0, 0, 0), (5, 2, 7), (2**63 - 1, 2**15 - 1, 2**31 - 1)])
+def test_an_idempotent_batch_passes(producer):
+    producer_id, epoch, sequence = producer
+    batch = plain_batch(producer_id=producer_id, producer_epoch=epoch, base_sequence=sequence)
+    (view,) = check_batches(batch, max_batch_bytes=MIB)
+    assert producer == (view.producer_id, view.producer_epoch, view.base_sequence)
+
+
+@pytest.mark.parametrize(
+    ("base_sequence", "last_sequence"), [(0, 2), (2**31 - 3, 2**31 - 1), (2**31 - 2, 0), (2**31 - 1, 1)]
+)
+def test_sequences_begin_anew_after_the_greatest(base_sequence, last_sequence):
+    batch = plain_batch(3, producer_id=5, producer_epoch=0, base_sequence=base_sequence)
+    assert last_sequence == check_batches(batch, max_batch_bytes=MIB)[0].last_sequence
+
+
+def test_a_batch_without_a_producer_has_no_sequence():
+    assert -1 == read_header(plain_batch()).last_sequence
+
+
+@pytest.mark.parametrize("fields", [{"base_sequence": 0}, {"producer_epoch": 0, "base_sequence": 0}])
+def test_clients_that_leave_zeros_beside_a_missing_producer_id_are_served(fields):
+    """Sarama does; Kafka takes such batches too."""
+    assert 1 == len(check_batches(altered(plain_batch(), **fields), max_batch_bytes=MIB))
 
 
 def test_control_batches_can_be_viewed_for_the_broker_writes_them():
