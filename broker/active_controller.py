@@ -16,7 +16,7 @@ from kraft.errors import NotLeader, OutcomeUnknown
 from kraft.quorum import MetadataQuorum
 from kraft.status import RoleChange
 from metadata import codec
-from metadata.answers import AdminAnswer, NotControllerAnswer, Refused
+from metadata.answers import AdminAnswer, NotControllerAnswer, PartitionsChanged, Refused
 from metadata.commands import Proposal
 from metadata.controller import Controller
 from metadata.delta import Delta
@@ -137,6 +137,8 @@ class ActiveController:
             return
         if isinstance(answer, Refused):
             self._log.info("overtaken", command=kind, reason=answer.message)
+        elif isinstance(answer, PartitionsChanged) and not answer.changed:
+            self._log.info("overtaken", command=kind, reason=answer.refusals[0].message)
         else:
             self._log.info("decided", command=kind, broker_id=getattr(proposal.command, "broker_id", None))
 

@@ -7,7 +7,7 @@ this process is registered (S10), and to run on once the quorum failed.
 import asyncio
 import itertools
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -35,12 +35,23 @@ from metadata.controller import Controller, ControllerSettings
 from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
-from metadata.requests import AdminRequest, Heartbeat, LostReplicasRequest, RegistrationRequest
+from metadata.requests import (
+    AdminRequest,
+    AllocateProducerIdsRequest,
+    AlterPartitionRequest,
+    Heartbeat,
+    LostReplicasRequest,
+    RegistrationRequest,
+)
 from wire.errors import ErrorCode, RefusedError
 
 SHUTDOWN_HANDOVER_S: Final = 5.0
 SHUTDOWN_POLL_S: Final = 0.02
 REMOTE_REQUEST_TIMEOUT_S: Final = 10.0
+OF_ITSELF: Final = (
+    RegistrationRequest, Heartbeat, LostReplicasRequest, AlterPartitionRequest, AllocateProducerIdsRequest,
+)  # fmt: skip
+"""The requests by which a broker speaks of itself."""
 
 
 class Node:
@@ -111,13 +122,16 @@ class Node:
         await self.quorum.start()
         self._run(self._controller.run(), "controller")
 
-    async def start(self, *, http: Endpoint, kafka: Endpoint | None = None) -> None:
-        """Open the log directories, register, heartbeat; returns before the broker is unfenced (see `readiness`)."""
+    async def start(self, *, http: Endpoint, listeners: Mapping[str, Endpoint] | None = None) -> None:
+        """Open the log directories, register, heartbeat; returns before the broker is unfenced (see `readiness`).
+
+        `listeners`: the Kafka listeners as advertised, by name.
+        """
         await self._directories.open(self._reconciler.config_of)
         self._heartbeats = Heartbeats(
             self._link,
             self.quorum,
-            self._registration(http, kafka),
+            self._registration(http, listeners or {}),
             interval_ms=self.config.broker_heartbeat_interval_ms,
             image=lambda: self.image,
             missing_replicas=self._reconciler.missing,
@@ -177,7 +191,7 @@ class Node:
             states = ((key, self.image.partition(*key)) for key in partitions)
             self._heartbeats.lost("MISSING", [key for key, state in states if state and len(state.replicas) > 1])
 
-    def _registration(self, http: Endpoint, kafka: Endpoint | None) -> RegistrationRequest:
+    def _registration(self, http: Endpoint, listeners: Mapping[str, Endpoint]) -> RegistrationRequest:
         host, port = self.config.advertised_peer
         return RegistrationRequest(
             broker_id=self.broker_id,
@@ -186,7 +200,8 @@ class Node:
             directory_ids=self._directories.directory_ids,
             http=http,
             peer=Endpoint(host, port),
-            kafka=kafka,
+            listeners=listeners,
+            replication_listener=self.config.replication_listener if listeners else None,
             rack=self.config.rack,
             clean_shutdown=self._directories.was_clean,
         )
@@ -273,7 +288,7 @@ class Node:
 
 def _check_speaks_for_itself(node_id: int, request: AdminRequest) -> None:
     """What a broker says of itself counts only from its own node, whose id the peer link has checked."""
-    if isinstance(request, RegistrationRequest | Heartbeat | LostReplicasRequest) and request.broker_id != node_id:
+    if isinstance(request, OF_ITSELF) and request.broker_id != node_id:
         raise RefusedError(
             ErrorCode.INVALID_REQUEST,
             f"node {node_id} spoke for broker {request.broker_id}: a broker speaks for itself",

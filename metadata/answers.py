@@ -49,12 +49,14 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True, tag="heard"):
 
 
 class PartitionRefusal(Struct, frozen=True, kw_only=True):
-    """One partition of a `ChangePartitions` that did not change, and why."""
+    """One partition that did not change, and why. `topic_id` is None where a request named a topic that is unknown."""
 
-    topic_id: UUID
-    partition: bounds.PartitionIndexField
+    topic_id: UUID | None
+    partition: bounds.SignedInt32Field
     code: ErrorCode
     message: bounds.MessageField
+    name: bounds.RequestedNameField | None = None
+    """The topic as the request named it."""
 
 
 class PartitionsChanged(Struct, frozen=True, kw_only=True, tag="partitions_changed"):
@@ -63,6 +65,14 @@ class PartitionsChanged(Struct, frozen=True, kw_only=True, tag="partitions_chang
     index: bounds.LogIndexField
     changed: bounds.CountField
     refusals: Annotated[tuple[PartitionRefusal, ...], Meta(max_length=bounds.MAX_CHANGES_PER_COMMAND)] = ()
+
+
+class ProducerIdsAllocated(Struct, frozen=True, kw_only=True, tag="producer_ids_allocated"):
+    """The broker may hand out `count` producer ids from `first_producer_id` on; nobody else ever gets them."""
+
+    index: bounds.LogIndexField
+    first_producer_id: bounds.ProducerIdField
+    count: bounds.CountField = bounds.PRODUCER_IDS_A_BLOCK
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
@@ -96,7 +106,9 @@ class NotControllerAnswer(Struct, frozen=True, kw_only=True, tag="not_controller
     leader_id: bounds.OptionalBrokerIdField
 
 
-Answer: TypeAlias = Done | TopicCreated | RegistrationAnswer | PartitionsChanged | Refused | OutcomeUnknownAnswer
+Answer: TypeAlias = (
+    Done | TopicCreated | RegistrationAnswer | PartitionsChanged | ProducerIdsAllocated | Refused | OutcomeUnknownAnswer
+)
 """What applying a proposal answers."""
 
 AdminAnswer: TypeAlias = (
@@ -105,6 +117,7 @@ AdminAnswer: TypeAlias = (
     | RegistrationAnswer
     | HeartbeatAnswer
     | PartitionsChanged
+    | ProducerIdsAllocated
     | Refused
     | OutcomeUnknownAnswer
     | NotControllerAnswer

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from metadata import broker_entries, partition_entries, topic_entries
-from metadata.answers import Answer, Done, Refused
+from metadata import bounds, broker_entries, partition_entries, topic_entries
+from metadata.answers import Answer, Done, ProducerIdsAllocated, Refused
 from metadata.applied import Applied
 from metadata.commands import (
     COMMAND_VERSIONS,
+    AllocateProducerIds,
     AlterTopicConfigs,
     BeginControlledShutdown,
     ChangePartitions,
@@ -28,6 +29,7 @@ from metadata.commands import (
     Proposal,
     RegisterBroker,
     SetMetadataVersion,
+    SetReplicationThrottle,
     UnfenceBroker,
     UnregisterBroker,
 )
@@ -95,6 +97,20 @@ def _set_metadata_version(image: Image, index: int, command: SetMetadataVersion)
     return Applied(after, Delta(metadata_version_changed=True), Done(index=index))
 
 
+def _allocate_producer_ids(image: Image, index: int, command: AllocateProducerIds) -> Applied:
+    broker_entries.registered(image, command.broker_id, command.broker_epoch)
+    first = image.next_producer_id
+    after = structs.replace(image, next_producer_id=first + bounds.PRODUCER_IDS_A_BLOCK)
+    return Applied(after, NOTHING, ProducerIdsAllocated(index=index, first_producer_id=first))
+
+
+def _set_replication_throttle(image: Image, index: int, command: SetReplicationThrottle) -> Applied:
+    if image.replication_throttle_bytes_per_s == command.bytes_per_s:
+        return Applied(image, NOTHING, Done(index=index))
+    after = structs.replace(image, replication_throttle_bytes_per_s=command.bytes_per_s)
+    return Applied(after, Delta(replication_throttle_changed=True), Done(index=index))
+
+
 _HANDLERS: Final[dict[type, Callable[[Image, int, Any], Applied]]] = {
     RegisterBroker: broker_entries.register,
     UnregisterBroker: broker_entries.unregister,
@@ -107,4 +123,6 @@ _HANDLERS: Final[dict[type, Callable[[Image, int, Any], Applied]]] = {
     CreatePartitions: topic_entries.create_partitions,
     ChangePartitions: partition_entries.change,
     SetMetadataVersion: _set_metadata_version,
+    AllocateProducerIds: _allocate_producer_ids,
+    SetReplicationThrottle: _set_replication_throttle,
 }

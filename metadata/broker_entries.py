@@ -49,7 +49,8 @@ def _registered(index: int, command: RegisterBroker, existing: Broker | None) ->
         directory_ids=command.directory_ids,
         http=command.http,
         peer=command.peer,
-        kafka=command.kafka,
+        listeners=command.listeners,
+        replication_listener=command.replication_listener,
         rack=command.rack,
         fenced=True,
         in_controlled_shutdown=False,
@@ -65,7 +66,7 @@ def _disjoint(before: Broker, command: RegisterBroker) -> bool:
 
 
 def unregister(image: Image, index: int, command: UnregisterBroker) -> Applied:
-    broker = _broker(image, command.broker_id, command.broker_epoch)
+    broker = registered(image, command.broker_id, command.broker_epoch)
     if not broker.fenced:
         raise RefusedError(
             ErrorCode.INVALID_REQUEST, f"broker {broker.broker_id} is in service: stop it before it is unregistered"
@@ -86,12 +87,12 @@ def unregister(image: Image, index: int, command: UnregisterBroker) -> Applied:
 
 
 def fence(image: Image, index: int, command: FenceBroker) -> Applied:
-    broker = _broker(image, command.broker_id, command.broker_epoch)
+    broker = registered(image, command.broker_id, command.broker_epoch)
     return _replaced(image, index, broker, structs.replace(broker, fenced=True))
 
 
 def unfence(image: Image, index: int, command: UnfenceBroker) -> Applied:
-    broker = _broker(image, command.broker_id, command.broker_epoch)
+    broker = registered(image, command.broker_id, command.broker_epoch)
     if broker.fenced and (name := _still_in_sync(image, broker.broker_id)) is not None:
         raise RefusedError(
             ErrorCode.INELIGIBLE_REPLICA,
@@ -106,7 +107,7 @@ def in_service_again(broker: Broker) -> Broker:
 
 
 def begin_controlled_shutdown(image: Image, index: int, command: BeginControlledShutdown) -> Applied:
-    broker = _broker(image, command.broker_id, command.broker_epoch)
+    broker = registered(image, command.broker_id, command.broker_epoch)
     return _replaced(image, index, broker, structs.replace(broker, in_controlled_shutdown=True))
 
 
@@ -125,7 +126,8 @@ def _replaced(image: Image, index: int, before: Broker, after: Broker) -> Applie
     return Applied(changed, _delta(after.broker_id), Done(index=index))
 
 
-def _broker(image: Image, broker_id: int, epoch: int) -> Broker:
+def registered(image: Image, broker_id: int, epoch: int) -> Broker:
+    """The broker under that epoch; raises RefusedError(BROKER_ID_NOT_REGISTERED | STALE_BROKER_EPOCH)."""
     broker = image.brokers.get(broker_id)
     if broker is None:
         raise RefusedError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"broker_id {broker_id} is not registered")

@@ -39,6 +39,8 @@ class _Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     topics: tuple[Topic, ...]
     brokers: tuple[Broker, ...]
     answers: dict[bounds.BrokerIdField, AnswerWindow]
+    next_producer_id: bounds.ProducerIdField
+    replication_throttle_bytes_per_s: bounds.BytesPerSecondField | None
 
 
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
@@ -98,6 +100,8 @@ def encode_snapshot(image: Image) -> bytes:
             topics=tuple(image.topics.values()),
             brokers=tuple(image.brokers.values()),
             answers=dict(image.answers),
+            next_producer_id=image.next_producer_id,
+            replication_throttle_bytes_per_s=image.replication_throttle_bytes_per_s,
         )
     )
     return SNAPSHOT_HEADER.pack(SNAPSHOT_MAGIC, SNAPSHOT_FORMAT_VERSION, len(body)) + body
@@ -124,6 +128,8 @@ def decode_snapshot(data: bytes) -> Image:
         topics=parts.topics,
         brokers=parts.brokers,
         answers=parts.answers,
+        next_producer_id=parts.next_producer_id,
+        replication_throttle_bytes_per_s=parts.replication_throttle_bytes_per_s,
     )
 
 

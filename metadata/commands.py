@@ -15,7 +15,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from metadata import bounds
-from metadata.image import BrokerIds, CommandId, Configs, DirectoryIds, Endpoint
+from metadata.answers import PartitionRefusal
+from metadata.image import BrokerIds, CommandId, Configs, DirectoryIds, Endpoint, Listeners
 
 JoiningEpochs = Annotated[
     tuple[tuple[bounds.BrokerIdField, bounds.EpochField], ...], Meta(max_length=bounds.MAX_REPLICAS)
@@ -39,7 +40,8 @@ class RegisterBroker(_Command, frozen=True, kw_only=True):
     directory_ids: DirectoryIds
     http: Endpoint
     peer: Endpoint
-    kafka: Endpoint | None
+    listeners: Listeners
+    replication_listener: bounds.ListenerNameField | None
     rack: bounds.RackField | None
     clean_shutdown: bool
     metadata_version_max: bounds.VersionField
@@ -121,13 +123,23 @@ class CreatePartitions(_Command, frozen=True, kw_only=True):
     assignments: Assignments
 
 
+class Placement(Struct, frozen=True, kw_only=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """The replicas of a partition, and of the reassignment that is in progress, if one is (see `image.Partition`)."""
+
+    replicas: Annotated[BrokerIds, Meta(min_length=1)]
+    adding_replicas: BrokerIds = ()
+    removing_replicas: BrokerIds = ()
+    original_replicas: BrokerIds = ()
+
+
 class PartitionChange(Struct, frozen=True, kw_only=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """The next state of one partition, valid only on the state that it was computed from (compare-and-set, S9).
 
     Refused unless the partition epoch and leader epoch are the expected ones, the leader (if any) is in service under
     `leader_broker_epoch` and comes from the old in-sync or eligible replicas (or `unclean`), and whoever joins the
     in-sync replicas is in service under the epoch given in `joining_broker_epochs` (KIP-903). The leader epoch grows
-    by one where the leader or its broker epoch changes, the partition epoch always (S4).
+    by one where the leader or its broker epoch changes, the partition epoch always (S4). Without a `placement` the
+    replicas stay.
     """
 
     topic_id: UUID
@@ -141,13 +153,33 @@ class PartitionChange(Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     last_known_leader: bounds.OptionalBrokerIdField
     joining_broker_epochs: JoiningEpochs = ()
     unclean: bool = False
+    placement: Placement | None = None
 
 
 class ChangePartitions(_Command, frozen=True, kw_only=True):
-    """Elections and changes of the in-sync replicas; each change stands alone, those that are stale are left out."""
+    """Elections, changes of the in-sync replicas, reassignments; each stands alone, those that are stale are left out.
+
+    `refused`: partitions of the same request that the controller refused already, for the answer. Where a throttle is
+    given it becomes that of the cluster, if any change is made.
+    """
 
     cause: Annotated[str, Meta(max_length=128)]
     changes: Annotated[tuple[PartitionChange, ...], Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND)]
+    refused: Annotated[tuple[PartitionRefusal, ...], Meta(max_length=bounds.MAX_CHANGES_PER_COMMAND)] = ()
+    replication_throttle_bytes_per_s: bounds.BytesPerSecondField | None = None
+
+
+class AllocateProducerIds(_Command, frozen=True, kw_only=True):
+    """Give a broker the next block of producer ids (KIP-730). Precondition: its epoch."""
+
+    broker_id: bounds.BrokerIdField
+    broker_epoch: bounds.EpochField
+
+
+class SetReplicationThrottle(_Command, frozen=True, kw_only=True):
+    """Bound what a broker fetches for the replicas that are being added to it; None lifts the bound."""
+
+    bytes_per_s: bounds.BytesPerSecondField | None
 
 
 class SetMetadataVersion(_Command, frozen=True, kw_only=True):
@@ -170,6 +202,8 @@ Command: TypeAlias = (
     | AlterTopicConfigs
     | CreatePartitions
     | ChangePartitions
+    | AllocateProducerIds
+    | SetReplicationThrottle
     | SetMetadataVersion
 )
 
@@ -184,6 +218,8 @@ COMMAND_VERSIONS: Final[Mapping[type[Struct], int]] = {
     AlterTopicConfigs: 1,
     CreatePartitions: 1,
     ChangePartitions: 1,
+    AllocateProducerIds: 1,
+    SetReplicationThrottle: 1,
     SetMetadataVersion: 0,
 }
 """The cluster_metadata_version from which on a kind may be applied: below it some node might not know it."""

@@ -1,8 +1,7 @@
 """What the active controller makes of a request: a command that leaves nothing open, an answer, or a refusal.
 
 Owns the validation of everything that a caller may ask of topics, brokers and versions; every refusal is a RefusedError
-whose message names the field and the fix. Refuses replication factors above the policy's maximum: this version keeps
-one copy.
+whose message names the field and the fix.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from metadata.answers import AdminAnswer, Done, TopicCreated
 from metadata.bounds import MAX_CONFIGS, MAX_PARTITIONS_PER_TOPIC
 from metadata.codec import encode_proposal
 from metadata.commands import (
+    AllocateProducerIds,
     AlterTopicConfigs,
     ChangePartitions,
     Command,
@@ -24,19 +24,26 @@ from metadata.commands import (
     PartitionAssignment,
     Proposal,
     SetMetadataVersion,
+    SetReplicationThrottle,
     UnregisterBroker,
 )
 from metadata.elections import TopicRules, next_state
 from metadata.image import FIRST_METADATA_VERSION, LATEST_METADATA_VERSION, Image, Topic
+from metadata.in_sync_changes import alter_partitions
 from metadata.placement import spread
 from metadata.requests import (
+    AllocateProducerIdsRequest,
     AlterConfigsRequest,
+    AlterPartitionRequest,
     ConfigChange,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
+    ElectLeadersRequest,
     LostReplicasRequest,
+    ReassignPartitionsRequest,
     SetMetadataVersionRequest,
+    SetReplicationThrottleRequest,
     UnregisterBrokerRequest,
 )
 from metadata.topic_names import check_name, check_name_is_free, check_not_internal
@@ -50,6 +57,11 @@ DecidedRequest = (
     | UnregisterBrokerRequest
     | SetMetadataVersionRequest
     | LostReplicasRequest
+    | AlterPartitionRequest
+    | ReassignPartitionsRequest
+    | ElectLeadersRequest
+    | AllocateProducerIdsRequest
+    | SetReplicationThrottleRequest
 )
 USE_DEFAULT: Final = -1
 """Kafka's way to leave a count to the broker."""
@@ -62,8 +74,7 @@ class TopicPolicy:
     default_partitions_count: int = 1
     """Kafka's `num.partitions`."""
     default_replication_factor: int = 1
-    max_replication_factor: int = 1
-    """Replication is not in this version; placement, elections and the log's format are ready for more."""
+    """Kafka's `default.replication.factor`."""
     max_partitions_count: int = MAX_PARTITIONS_PER_TOPIC
     """So that a topic fits one command of the metadata log."""
     broker_defaults: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +92,7 @@ class Circumstances:
     new_id: UUID
 
 
-def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: PLR0911 -- one line a kind
+def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: C901, PLR0911 - one line a kind
     """The command to propose, or the answer where there is nothing to propose; raises RefusedError."""
     match request:
         case CreateTopicRequest():
@@ -98,6 +109,14 @@ def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:
             return _set_metadata_version(request, at.image)
         case LostReplicasRequest():
             return _lost_replicas(request, at)
+        case AlterPartitionRequest():
+            return alter_partitions(request, at.image, at.policy.broker_defaults)
+        case AllocateProducerIdsRequest():
+            return AllocateProducerIds(broker_id=request.broker_id, broker_epoch=request.broker_epoch)
+        case SetReplicationThrottleRequest():
+            return SetReplicationThrottle(bytes_per_s=request.bytes_per_s)
+        case ReassignPartitionsRequest() | ElectLeadersRequest():
+            raise RefusedError(ErrorCode.UNSUPPORTED_VERSION, "not yet")
 
 
 def _create_topic(request: CreateTopicRequest, at: Circumstances) -> Command | AdminAnswer:
@@ -162,7 +181,6 @@ def _check_partitions_count(count: int, policy: TopicPolicy) -> None:
 def _check_replication_factor(factor: int, at: Circumstances) -> None:
     if factor < 1:
         raise RefusedError(ErrorCode.INVALID_REPLICATION_FACTOR, f"replication_factor {factor} must be at least 1")
-    _check_factor_is_supported(factor, "replication_factor", at.policy)
     if not at.usable_brokers:
         raise RefusedError(
             ErrorCode.BROKER_NOT_AVAILABLE,
@@ -171,16 +189,8 @@ def _check_replication_factor(factor: int, at: Circumstances) -> None:
     if factor > len(at.usable_brokers):
         raise RefusedError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"replication_factor {factor} is larger than the {len(at.usable_brokers)} brokers in service",
-        )
-
-
-def _check_factor_is_supported(factor: int, name: str, policy: TopicPolicy) -> None:
-    if factor > policy.max_replication_factor:
-        raise RefusedError(
-            ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"{name} {factor} is not supported: replication is not in this version, each partition has "
-            f"{policy.max_replication_factor} replica; use 1",
+            f"replication_factor {factor} is larger than the number of brokers in service, {len(at.usable_brokers)} "
+            f"({list(at.usable_brokers)}): start more, or ask for a smaller one",
         )
 
 
@@ -212,7 +222,6 @@ def _assigned(
             raise RefusedError(
                 ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"replicas_assignments of partition {partition}: {problem}"
             )
-    _check_factor_is_supported(factor, "the number of replicas in replicas_assignments,", at.policy)
     return tuple(_led_by_first(replicas, at) for replicas in assignments)
 
 

@@ -1,8 +1,8 @@
 """What an applied entry changed: where a reader of the new image has to look, so that it need not compare all of it.
 
 A delta says *where*, the image says *what*. Deltas merge, so a reader that was busy sees several entries as one.
-Invariant: a merged delta covers every difference between the image before its first entry and that after its last;
-it may also name what changed and changed back.
+Invariant: a merged delta covers every difference between the image before its first entry and that after its last,
+but for answers and producer ids, which only the asker needs; it may also name what changed and changed back.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,6 +29,7 @@ class Delta(Struct, frozen=True, kw_only=True):
     """Registered, re-registered, fenced, unfenced, stopping or unregistered. Whom a partition names as leader may
     lead no more: see `Image.leader_of`."""
     metadata_version_changed: bool = False
+    replication_throttle_changed: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -56,6 +57,7 @@ class Delta(Struct, frozen=True, kw_only=True):
             changed_configs=((self.changed_configs - gone) | later.changed_configs) - created,
             changed_brokers=self.changed_brokers | later.changed_brokers,
             metadata_version_changed=self.metadata_version_changed or later.metadata_version_changed,
+            replication_throttle_changed=self.replication_throttle_changed or later.replication_throttle_changed,
         )
 
     @classmethod
@@ -75,6 +77,9 @@ class Delta(Struct, frozen=True, kw_only=True):
             changed_configs=frozenset(new.topic_id for old, new in both if old.configs != new.configs),
             changed_brokers=frozenset(b for b in broker_ids if before.brokers.get(b) != after.brokers.get(b)),
             metadata_version_changed=before.cluster_metadata_version != after.cluster_metadata_version,
+            replication_throttle_changed=(
+                before.replication_throttle_bytes_per_s != after.replication_throttle_bytes_per_s
+            ),
         )
 
 

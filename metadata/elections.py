@@ -117,7 +117,7 @@ def next_state(
     lost: Lost = NOBODY,
 ) -> PartitionChange | None:
     """The change that one partition needs, or None. `lost`: replicas whose data is damaged or gone (S18)."""
-    lost |= frozenset(r for r in partition.replicas if r in brokers and brokers[r].lost_everything)
+    lost |= _lost_everything(partition, brokers)
     in_sync = tuple(r for r in partition.in_sync_replicas if _in_service(brokers, r) and r not in lost)
     eligible = _eligible(partition, in_sync, brokers, rules, lost)
     leader = _leader(partition, in_sync, eligible, brokers)
@@ -144,6 +144,17 @@ def next_state(
     return change if _differs(partition, change) else None
 
 
+def eligible_after(
+    partition: Partition, in_sync: tuple[int, ...], brokers: Mapping[int, Broker], rules: TopicRules
+) -> tuple[int, ...]:
+    """Who is eligible when the leader makes `in_sync` the in-sync replicas (S3)."""
+    return _eligible(partition, in_sync, brokers, rules, _lost_everything(partition, brokers))
+
+
+def _lost_everything(partition: Partition, brokers: Mapping[int, Broker]) -> Lost:
+    return frozenset(r for r in partition.replicas if r in brokers and brokers[r].lost_everything)
+
+
 def _eligible(
     partition: Partition,
     in_sync: tuple[int, ...],
@@ -163,7 +174,7 @@ def _without_settled(
     partition: Partition, in_sync: tuple[int, ...], eligible: set[int], rules: TopicRules
 ) -> tuple[int, ...]:
     """Nobody is eligible while enough are in sync: the high watermark moves on without the others."""
-    if len(in_sync) >= min(rules.min_in_sync_replicas, len(partition.replicas)):
+    if len(in_sync) >= partition.in_sync_replicas_needed(rules.min_in_sync_replicas):
         return ()
     return tuple(r for r in partition.replicas if r in eligible)
 

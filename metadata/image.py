@@ -31,6 +31,9 @@ class Endpoint(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     port: bounds.PortField
 
 
+Listeners = Annotated[Mapping[bounds.ListenerNameField, Endpoint], Meta(max_length=bounds.MAX_LISTENERS)]
+
+
 class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One registered broker. Its epoch is the log index of its registration, so a restart always has a higher one
     (S10).
@@ -42,7 +45,10 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     directory_ids: DirectoryIds
     http: Endpoint
     peer: Endpoint
-    kafka: Endpoint | None = None
+    listeners: Listeners = {}
+    """The Kafka listeners as advertised, by name."""
+    replication_listener: bounds.ListenerNameField | None = None
+    """The one of `listeners` that followers fetch from (`inter.broker.listener.name`)."""
     rack: bounds.RackField | None = None
     fenced: bool = True
     in_controlled_shutdown: bool = False
@@ -66,6 +72,9 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Partition(Struct, frozen=True, kw_only=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One partition's replicas and leadership. `leader` -1: none; `leader_broker_epoch` is the leader's at its
     election.
+
+    While a reassignment is in progress (KIP-455) `replicas` are the target's in its order and then those that it
+    removes; `original_replicas` are those from before it in their order, for the day that it is cancelled.
     """
 
     replicas: BrokerIds
@@ -76,6 +85,22 @@ class Partition(Struct, frozen=True, kw_only=True, array_like=True, gc=False, fo
     leader_broker_epoch: bounds.EpochField = -1
     partition_epoch: bounds.EpochField = 0
     last_known_leader: bounds.OptionalBrokerIdField = -1
+    adding_replicas: BrokerIds = ()
+    removing_replicas: BrokerIds = ()
+    original_replicas: BrokerIds = ()
+
+    @property
+    def is_reassigning(self) -> bool:
+        """A reassignment is in progress."""
+        return bool(self.adding_replicas or self.removing_replicas)
+
+    def in_sync_replicas_needed(self, min_in_sync_replicas: int) -> int:
+        """How many must be in sync for the high watermark to move and for acks=all (S2).
+
+        `min.insync.replicas`, capped at the number of assigned replicas. Those that are being added do not count as
+        assigned yet: a partition that grows from one replica to three goes on being written meanwhile.
+        """
+        return min(min_in_sync_replicas, len(self.replicas) - len(self.adding_replicas))
 
 
 class Topic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +133,11 @@ class Image(Struct, frozen=True, kw_only=True):
     brokers: Mapping[int, Broker]
     answers: Mapping[int, AnswerWindow]
     """The last answers of each registered broker's proposals, by broker id."""
+    next_producer_id: int = 0
+    """All below have been given to brokers, in blocks, and never come again."""
+    replication_throttle_bytes_per_s: int | None = None
+    """What one broker may fetch a second for the replicas that are being added to it; None: no limit. It never holds
+    back a replica that is assigned already, so one that is forgotten does no harm."""
 
     @classmethod
     def empty(cls, cluster_id: str, *, cluster_metadata_version: int = LATEST_METADATA_VERSION) -> "Image":
@@ -124,6 +154,8 @@ class Image(Struct, frozen=True, kw_only=True):
         topics: Iterable[Topic],
         brokers: Iterable[Broker],
         answers: Mapping[int, AnswerWindow],
+        next_producer_id: int = 0,
+        replication_throttle_bytes_per_s: int | None = None,
     ) -> "Image":
         """An image from its parts; derives the indexes."""
         by_id = {topic.topic_id: topic for topic in topics}
@@ -136,6 +168,8 @@ class Image(Struct, frozen=True, kw_only=True):
             dotted_names={t.name.replace(".", "_"): t.name for t in by_id.values() if "." in t.name},
             brokers={broker.broker_id: broker for broker in brokers},
             answers=answers,
+            next_producer_id=next_producer_id,
+            replication_throttle_bytes_per_s=replication_throttle_bytes_per_s,
         )
 
     def topic(self, name: str) -> Topic | None:

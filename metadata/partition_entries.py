@@ -1,4 +1,6 @@
-"""The entry that changes leadership and in-sync replicas: a compare-and-set for each partition, each on its own (S9).
+"""The entry that changes leadership, in-sync replicas and placement: a compare-and-set for each partition (S9).
+
+Refuses what is stale or breaks an invariant, partition by partition; the others of the same entry are applied.
 
 Invariants (S4): the partition epoch grows by one with every change, the leader epoch exactly when the leader or its
 broker epoch changes, so no two leaders ever share a leader epoch and a restarted leader never goes on in its old one
@@ -12,9 +14,9 @@ from uuid import UUID
 from msgspec import structs
 
 from metadata import bounds
-from metadata.answers import PartitionRefusal, PartitionsChanged, Refused
+from metadata.answers import PartitionRefusal, PartitionsChanged
 from metadata.applied import Applied
-from metadata.commands import ChangePartitions, PartitionChange
+from metadata.commands import ChangePartitions, PartitionChange, Placement
 from metadata.delta import NOTHING, Delta
 from metadata.image import Broker, Image, Partition
 from wire.errors import ErrorCode, RefusedError
@@ -26,8 +28,10 @@ def change(image: Image, index: int, command: ChangePartitions) -> Applied:
     refusals: list[PartitionRefusal] = []
     for one in command.changes:
         try:
-            current = _current(image, partitions, one)
-            _check(image.brokers, current, one)
+            current = partition_of(image, one.topic_id, one.partition)
+            if (changing := partitions.get(one.topic_id)) is not None:
+                current = changing[one.partition]
+            check(image.brokers, current, one)
         except RefusedError as error:
             refusals.append(_refusal(one, error))
             continue
@@ -35,21 +39,28 @@ def change(image: Image, index: int, command: ChangePartitions) -> Applied:
             partitions[one.topic_id] = [*image.topics[one.topic_id].partitions]
         partitions[one.topic_id][one.partition] = _next(current, one)
         changed.setdefault(one.topic_id, set()).add(one.partition)
+    answer = PartitionsChanged(
+        index=index, changed=len(command.changes) - len(refusals), refusals=(*command.refused, *refusals)
+    )
     if not changed:
-        first = refusals[0]
-        return Applied(image, NOTHING, Refused(index=index, code=first.code, message=first.message))
+        return Applied(image, NOTHING, answer)
+    throttle = command.replication_throttle_bytes_per_s or image.replication_throttle_bytes_per_s
     topics = {t: structs.replace(image.topics[t], partitions=tuple(states)) for t, states in partitions.items()}
     return Applied(
-        structs.replace(image, topics={**image.topics, **topics}),
-        Delta(changed_partitions={t: frozenset(indexes) for t, indexes in changed.items()}),
-        PartitionsChanged(index=index, changed=len(command.changes) - len(refusals), refusals=tuple(refusals)),
+        structs.replace(image, topics={**image.topics, **topics}, replication_throttle_bytes_per_s=throttle),
+        Delta(
+            changed_partitions={t: frozenset(indexes) for t, indexes in changed.items()},
+            replication_throttle_changed=throttle != image.replication_throttle_bytes_per_s,
+        ),
+        answer,
     )
 
 
 def _next(current: Partition, one: PartitionChange) -> Partition:
     elected = (one.leader, one.leader_broker_epoch) != (current.leader, current.leader_broker_epoch)
+    placement = placement_after(current, one)
     return Partition(
-        replicas=current.replicas,
+        replicas=placement.replicas,
         in_sync_replicas=one.in_sync_replicas,
         eligible_leader_replicas=one.eligible_leader_replicas,
         leader=one.leader,
@@ -57,6 +68,21 @@ def _next(current: Partition, one: PartitionChange) -> Partition:
         leader_broker_epoch=one.leader_broker_epoch,
         partition_epoch=current.partition_epoch + 1,
         last_known_leader=one.last_known_leader,
+        adding_replicas=placement.adding_replicas,
+        removing_replicas=placement.removing_replicas,
+        original_replicas=placement.original_replicas,
+    )
+
+
+def placement_after(current: Partition, one: PartitionChange) -> Placement:
+    """Where the partition lies after the change."""
+    if one.placement is not None:
+        return one.placement
+    return Placement(
+        replicas=current.replicas,
+        adding_replicas=current.adding_replicas,
+        removing_replicas=current.removing_replicas,
+        original_replicas=current.original_replicas,
     )
 
 
@@ -65,20 +91,24 @@ def _refusal(one: PartitionChange, error: RefusedError) -> PartitionRefusal:
     return PartitionRefusal(topic_id=one.topic_id, partition=one.partition, code=error.code, message=message)
 
 
-def _current(image: Image, partitions: Mapping[UUID, list[Partition]], one: PartitionChange) -> Partition:
-    topic = image.topics.get(one.topic_id)
+def partition_of(image: Image, topic_id: UUID, partition: int) -> Partition:
+    """The partition; raises RefusedError(UNKNOWN_TOPIC_ID | UNKNOWN_TOPIC_OR_PARTITION)."""
+    topic = image.topics.get(topic_id)
     if topic is None:
-        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, f"topic_id {one.topic_id} does not exist (any more)")
-    if one.partition >= len(topic.partitions):
+        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, f"topic_id {topic_id} does not exist (any more)")
+    if not 0 <= partition < len(topic.partitions):
         raise RefusedError(
             ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
-            f"partition {one.partition} of topic {topic.name!r} does not exist: it has {len(topic.partitions)}",
+            f"partition {partition} of topic {topic.name!r} does not exist: it has {len(topic.partitions)}",
         )
-    return partitions.get(one.topic_id, topic.partitions)[one.partition]
+    return topic.partitions[partition]
 
 
-def _check(brokers: Mapping[int, Broker], current: Partition, one: PartitionChange) -> None:
+def check(brokers: Mapping[int, Broker], current: Partition, one: PartitionChange) -> None:
+    """Raises RefusedError where the change does not fit the partition as it is."""
     _check_epochs(current, one)
+    if one.placement is not None:
+        _check_placement(brokers, current, one.placement)
     _check_sets(current, one)
     if one.leader != -1:
         _check_leader(brokers, current, one)
@@ -92,25 +122,58 @@ def _check_epochs(current: Partition, one: PartitionChange) -> None:
             ErrorCode.UNKNOWN_LEADER_EPOCH,
             f"expected_leader_epoch {one.expected_leader_epoch} is above the current {current.leader_epoch}",
         )
-    expected = (one.expected_leader_epoch, one.expected_partition_epoch)
-    if expected != (current.leader_epoch, current.partition_epoch):
+    if one.expected_leader_epoch != current.leader_epoch:
         raise RefusedError(
             ErrorCode.FENCED_LEADER_EPOCH,
-            f"the partition has moved on to leader epoch {current.leader_epoch}, partition epoch "
-            f"{current.partition_epoch}; the change was computed from {expected[0]}, {expected[1]}",
+            f"the partition has moved on to leader epoch {current.leader_epoch}; the change was computed from "
+            f"{one.expected_leader_epoch}",
+        )
+    if one.expected_partition_epoch != current.partition_epoch:
+        raise RefusedError(
+            ErrorCode.INVALID_UPDATE_VERSION,
+            f"the partition has moved on to partition epoch {current.partition_epoch}; the change was computed from "
+            f"{one.expected_partition_epoch}",
+        )
+
+
+def _check_placement(brokers: Mapping[int, Broker], current: Partition, placement: Placement) -> None:
+    """Sets without repetition; who is new must be added first, and who is added or kept for a cancel is a replica."""
+    replicas = set(placement.replicas)
+    adding, removing, original = (
+        set(some) for some in (placement.adding_replicas, placement.removing_replicas, placement.original_replicas)
+    )
+    lengths = [len(some) for some in (replicas, adding, removing, original)]
+    consistent = (
+        lengths == [*map(len, structs.astuple(placement))]
+        and adding | removing <= replicas
+        and not adding & removing
+        and original == (replicas - adding if adding or removing else set())
+    )
+    if not consistent:
+        raise RefusedError(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+            f"replicas {placement.replicas}, adding {placement.adding_replicas}, removing "
+            f"{placement.removing_replicas} and original {placement.original_replicas} are no placement",
+        )
+    unknown = sorted(replicas - brokers.keys())
+    if unknown or not adding.issuperset(replicas - {*current.replicas}):
+        raise RefusedError(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+            f"replicas {placement.replicas} name brokers that are not registered ({unknown}) or not added first",
         )
 
 
 def _check_sets(current: Partition, one: PartitionChange) -> None:
     in_sync, eligible = one.in_sync_replicas, one.eligible_leader_replicas
     named = {*in_sync, *eligible}
-    if len(named) != len(in_sync) + len(eligible) or not named.issubset(current.replicas):
+    replicas = placement_after(current, one).replicas
+    if len(named) != len(in_sync) + len(eligible) or not named.issubset(replicas):
         raise RefusedError(
             ErrorCode.INVALID_REQUEST,
             f"in_sync_replicas {in_sync} and eligible_leader_replicas {eligible} must be disjoint parts of the "
-            f"replicas {current.replicas}",
+            f"replicas {replicas}",
         )
-    if one.last_known_leader not in (-1, *current.replicas):
+    if one.last_known_leader not in (-1, *replicas):
         raise RefusedError(ErrorCode.INVALID_REQUEST, f"last_known_leader {one.last_known_leader} is no replica")
     sources = {*current.in_sync_replicas, *current.eligible_leader_replicas}
     last_resort = not in_sync and eligible == (current.last_known_leader,)

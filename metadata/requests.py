@@ -11,7 +11,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from metadata import bounds
-from metadata.image import LATEST_METADATA_VERSION, CommandId, DirectoryIds, Endpoint
+from metadata.image import LATEST_METADATA_VERSION, CommandId, DirectoryIds, Endpoint, Listeners
 
 RequestedReplicas = Annotated[tuple[bounds.SignedInt32Field, ...], Meta(max_length=bounds.MAX_REPLICAS)]
 RequestedConfigs = Annotated[tuple["ConfigChange", ...], Meta(max_length=bounds.MAX_CONFIGS)]
@@ -97,7 +97,8 @@ class RegistrationRequest(_Request, frozen=True, kw_only=True):
     directory_ids: DirectoryIds
     http: Endpoint
     peer: Endpoint
-    kafka: Endpoint | None = None
+    listeners: Listeners = {}
+    replication_listener: bounds.ListenerNameField | None = None
     rack: bounds.RackField | None = None
     clean_shutdown: bool = False
     metadata_version_max: bounds.VersionField = LATEST_METADATA_VERSION
@@ -137,6 +138,99 @@ class LostReplicasRequest(_Request, frozen=True, kw_only=True):
     ]
 
 
+class InSyncReplicasChange(Struct, frozen=True, kw_only=True, array_like=True):
+    """What a leader wants its partition's in-sync replicas to be, from the state that it saw (S9).
+
+    `in_sync_replicas`: (broker id, broker epoch) each, itself among them. Only the epochs of those that join are looked
+    at (KIP-903): a member that restarted has left by that.
+    """
+
+    topic_id: UUID
+    partition: bounds.PartitionIndexField
+    leader_epoch: bounds.EpochField
+    partition_epoch: bounds.EpochField
+    in_sync_replicas: Annotated[
+        tuple[tuple[bounds.BrokerIdField, bounds.EpochField], ...], Meta(max_length=bounds.MAX_REPLICAS)
+    ]
+
+
+class AlterPartitionRequest(_Request, frozen=True, kw_only=True):
+    """A leader changes the in-sync replicas of partitions that it leads (KIP-497); answered `PartitionsChanged`.
+
+    Each change stands alone. Refusals: UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION; FENCED_LEADER_EPOCH: it leads no
+    more; INVALID_UPDATE_VERSION: the partition has changed since; INELIGIBLE_REPLICA: a joiner is fenced, about to stop
+    or restarted since. The whole: STALE_BROKER_EPOCH. Safe to repeat without a command id.
+    """
+
+    broker_id: bounds.BrokerIdField
+    broker_epoch: bounds.EpochField
+    changes: Annotated[tuple[InSyncReplicasChange, ...], Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND)]
+
+
+class PartitionReassignment(Struct, frozen=True, kw_only=True):
+    """Where one partition shall lie, the preferred leader first; `replicas` None cancels what is in progress.
+
+    The topic by name or by id; where both are given they must agree (S17).
+    """
+
+    name: bounds.RequestedNameField | None = None
+    topic_id: UUID | None = None
+    partition: bounds.SignedInt32Field
+    replicas: RequestedReplicas | None
+
+
+class ReassignPartitionsRequest(_Request, frozen=True, kw_only=True):
+    """Move partitions while they are written and read (KIP-455); answered `PartitionsChanged` when they have begun.
+
+    Progress: `Partition.adding_replicas` and `removing_replicas` in the image. Each stands alone; at most 2,000 a
+    request. A throttle, if given, becomes the cluster's (see `Image.replication_throttle_bytes_per_s`).
+    """
+
+    assignments: Annotated[
+        tuple[PartitionReassignment, ...], Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND)
+    ]
+    throttle_bytes_per_s: bounds.BytesPerSecondField | None = None
+    validate_only: bool = False
+
+
+class PartitionName(Struct, frozen=True, kw_only=True):
+    """One partition, its topic by name or by id; where both are given they must agree (S17)."""
+
+    name: bounds.RequestedNameField | None = None
+    topic_id: UUID | None = None
+    partition: bounds.SignedInt32Field
+
+
+class ElectLeadersRequest(_Request, frozen=True, kw_only=True):
+    """Elect leaders by an operator's wish (KIP-460); answered `PartitionsChanged`.
+
+    `PREFERRED`: the first replica, if it is in sync. `DESIGNATED`: `leader`, or any other than the current one where
+    that is None; it must be in sync. `UNCLEAN`: partitions without a leader get one that may lack acknowledged records
+    (the way out of L2): `leader`, or the last known leader, or the first replica that is there.
+    `partitions` None: all that need it, without refusals for the others, at most 2,000: ask again while `changed` is
+    that many.
+    """
+
+    partitions: (
+        Annotated[tuple[PartitionName, ...], Meta(min_length=1, max_length=bounds.MAX_CHANGES_PER_COMMAND)] | None
+    ) = None
+    election: Literal["PREFERRED", "UNCLEAN", "DESIGNATED"] = "PREFERRED"
+    leader: bounds.SignedInt32Field | None = None
+
+
+class AllocateProducerIdsRequest(_Request, frozen=True, kw_only=True):
+    """A broker needs producer ids to hand out; answered `ProducerIdsAllocated`. Repeated, it gets other ones."""
+
+    broker_id: bounds.BrokerIdField
+    broker_epoch: bounds.EpochField
+
+
+class SetReplicationThrottleRequest(_Request, frozen=True, kw_only=True):
+    """Bound what a broker fetches a second for the replicas that are being added to it; None lifts the bound."""
+
+    bytes_per_s: bounds.BytesPerSecondField | None
+
+
 AdminRequest: TypeAlias = (
     CreateTopicRequest
     | DeleteTopicRequest
@@ -145,6 +239,11 @@ AdminRequest: TypeAlias = (
     | UnregisterBrokerRequest
     | SetMetadataVersionRequest
     | LostReplicasRequest
+    | AlterPartitionRequest
+    | ReassignPartitionsRequest
+    | ElectLeadersRequest
+    | AllocateProducerIdsRequest
+    | SetReplicationThrottleRequest
     | RegistrationRequest
     | Heartbeat
 )

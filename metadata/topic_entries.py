@@ -87,7 +87,7 @@ def alter_configs(image: Image, index: int, command: AlterTopicConfigs) -> Appli
 
 def _without_eligible(partition: Partition, min_in_sync_replicas: int) -> Partition:
     """S3: where the in-sync replicas suffice the high watermark moves on without the eligible ones, so they leave."""
-    needed = min(min_in_sync_replicas, len(partition.replicas))
+    needed = partition.in_sync_replicas_needed(min_in_sync_replicas)
     if not partition.eligible_leader_replicas or len(partition.in_sync_replicas) < needed:
         return partition
     return structs.replace(partition, eligible_leader_replicas=(), partition_epoch=partition.partition_epoch + 1)

@@ -68,7 +68,8 @@ async def get_broker(request: web.Request) -> web.Response:
 
 
 def _broker(links: Links, broker: Broker) -> dict[str, Any]:
-    reached = broker.kafka or broker.http
+    kafka = next(iter(broker.listeners.values()), None)
+    reached = kafka or broker.http
     return links.resource(
         "KafkaBroker",
         f"/brokers/{broker.broker_id}",
@@ -80,7 +81,7 @@ def _broker(links: Links, broker: Broker) -> dict[str, Any]:
         is_fenced=broker.fenced,
         http={"host": broker.http.host, "port": broker.http.port},
         peer={"host": broker.peer.host, "port": broker.peer.port},
-        kafka=None if broker.kafka is None else {"host": broker.kafka.host, "port": broker.kafka.port},
+        kafka=None if kafka is None else {"host": kafka.host, "port": kafka.port},
     )
 
 

@@ -31,7 +31,7 @@ from wire.errors import RefusedError
 BROKERS = st.integers(1, 4)
 CONTROLLERS = st.integers(0, 1)
 NAMES = st.sampled_from(["a.b", "a_b", "c"])
-SETTINGS = ControllerSettings(topics=TopicPolicy(max_replication_factor=3))
+SETTINGS = ControllerSettings(topics=TopicPolicy())
 
 
 class MetadataMachine(RuleBasedStateMachine):

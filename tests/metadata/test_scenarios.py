@@ -1,6 +1,6 @@
 """Conversations between brokers and controller, as files: what is done, and below `----` what the log and image say.
 
-Steps: `brokers N [replication=R]`, `create NAME replicas=1,2/3,1 [config=value...]`, `crash N`, `restart N
+Steps: `brokers N`, `create NAME replicas=1,2/3,1 [config=value...]`, `crash N`, `restart N
 [unclean|wiped]`, `stop N`, `wait MS`, `new controller`, `config NAME config=value`, `show NAME`.
 """
 
@@ -35,8 +35,8 @@ class Script:
             self.notes.append(f"refused: {refused.code.name}: {refused.message}")
         return self.notes or ["(nothing)"]
 
-    def brokers(self, count: str, replication: str = "1"):
-        self.world = World(replication=int(replication))
+    def brokers(self, count: str):
+        self.world = World()
         propose = self.world.propose
 
         def noted(proposal):

@@ -4,6 +4,7 @@ import pytest
 
 from metadata.answers import Done, Refused, TopicCreated
 from metadata.commands import CreatePartitions, CreateTopic, DeleteTopic, PartitionAssignment
+from metadata.decisions import TopicPolicy
 from metadata.requests import (
     AlterConfigsRequest,
     ConfigChange,
@@ -11,7 +12,7 @@ from metadata.requests import (
     CreateTopicRequest,
     DeleteTopicRequest,
 )
-from tests.metadata.world import World, an_id
+from tests.metadata.world import SESSION_MS, World, an_id
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -120,10 +121,28 @@ def test_the_largest_topic_fits_one_command(world):
     assert 10_000 == answer.partitions_count
 
 
-def test_more_than_one_replica_is_refused_because_replication_comes_later(world):
+def test_a_topic_gets_as_many_replicas_as_asked_for_on_different_brokers(world):
+    answer = world.ask(CreateTopicRequest(name="t", partitions_count=6, replication_factor=3))
+    assert 3 == answer.replication_factor
+    for state in world.image.topic("t").partitions:
+        assert {1, 2, 3} == {*state.replicas}
+        assert state.replicas == state.in_sync_replicas
+        assert state.replicas[0] == state.leader
+    assert [2, 2, 2] == [world.leaders("t").count(broker_id) for broker_id in (1, 2, 3)]
+
+
+def test_the_clusters_own_replication_factor_holds_where_none_is_asked_for():
+    world = World(brokers=3, policy=TopicPolicy(default_replication_factor=2))
+    assert 2 == world.ask(CreateTopicRequest(name="t")).replication_factor
+    assert 2 == world.ask(CreateTopicRequest(name="u", replication_factor=-1)).replication_factor
+    assert 1 == world.ask(CreateTopicRequest(name="v", replication_factor=1)).replication_factor
+
+
+def test_more_replicas_than_brokers_in_service_are_refused_with_who_is_there(world):
+    world.pass_time(SESSION_MS + 500, alive=(1, 3))
     refused = refusal(world, CreateTopicRequest(name="t", replication_factor=3))
     assert ErrorCode.INVALID_REPLICATION_FACTOR == refused.code
-    assert "replication is not in this version" in refused.message
+    assert "number of brokers in service, 2 ([1, 3])" in refused.message
     assert (
         ErrorCode.INVALID_REPLICATION_FACTOR == refusal(world, CreateTopicRequest(name="t", replication_factor=0)).code
     )
@@ -143,7 +162,6 @@ def test_own_assignments_are_followed(world):
         (((9,),), ErrorCode.INVALID_REPLICA_ASSIGNMENT, "registered are [1, 2, 3]"),
         (((-1,),), ErrorCode.INVALID_REPLICA_ASSIGNMENT, "not registered"),
         (((1,), (1, 2)), ErrorCode.INVALID_REPLICA_ASSIGNMENT, "as many"),
-        (((1, 2),), ErrorCode.INVALID_REPLICATION_FACTOR, "not in this version"),
     ],
 )
 def test_wrong_assignments_are_refused_with_what_is_wrong(world, assignments, code, advice):

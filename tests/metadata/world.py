@@ -11,9 +11,19 @@ from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
 from metadata.requests import Heartbeat, RegistrationRequest
+from wire.errors import ErrorCode
 
 CLUSTER_ID = "a-cluster"
 SESSION_MS = 6000
+
+
+def outcome(answer: AdminAnswer) -> ErrorCode:
+    """Of a whole request, or of its only partition: NONE where it took effect."""
+    if isinstance(answer, Refused):
+        return answer.code
+    refusals = getattr(answer, "refusals", ())
+    assert len(refusals) <= 1, refusals
+    return refusals[0].code if refusals else ErrorCode.NONE
 
 
 def an_id(number: int) -> uuid.UUID:
@@ -23,9 +33,8 @@ def an_id(number: int) -> uuid.UUID:
 class World:
     """Every proposal goes through its bytes; images and deltas of every step are kept."""
 
-    def __init__(self, *, brokers: int = 0, replication: int = 1, broker_defaults: dict[str, str] | None = None):
-        policy = TopicPolicy(max_replication_factor=replication, broker_defaults=broker_defaults or {})
-        self.settings = ControllerSettings(session_timeout_ms=SESSION_MS, topics=policy)
+    def __init__(self, *, brokers: int = 0, policy: TopicPolicy | None = None, **settings: int | bool):
+        self.settings = ControllerSettings(session_timeout_ms=SESSION_MS, topics=policy or TopicPolicy(), **settings)
         self.image = Image.empty(CLUSTER_ID)
         self.history: list[tuple[Image, Delta]] = [(self.image, Delta())]
         self.now_ms = 1000
