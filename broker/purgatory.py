@@ -1,9 +1,10 @@
 """Where every answer waits that cannot be given yet (Kafka's purgatory), as a pure core.
 
 Owns the waiters: each waits for one progress (a partition's high watermark, the applied metadata index) to reach a
-threshold, until a deadline. Refuses to know time, futures or logs: `now_ms` is an argument and a waiter is completed by
-calling what it brought. Invariants: each waiter is completed exactly once, by the first of reached, failed, expired; a
-cancelled one never. Memory follows those who wait now, not those who ever did.
+threshold, until a deadline; and the watchers, who hear of every step (a fetch session of many partitions). Refuses to
+know time, futures or logs: `now_ms` is an argument and a waiter is completed by calling what it brought. Invariants:
+each waiter is completed exactly once, by the first of reached, failed, expired; a cancelled one never. Memory follows
+those who wait now, not those who ever did.
 """
 
 import heapq
@@ -19,6 +20,7 @@ class Outcome(Enum):
 
 
 Completion = Outcome | BaseException
+Watcher = Callable[[Hashable], None]
 
 SWEEP_WAITERS_MIN = 1024
 """Answers that left early stay behind in the heaps; these are swept when they have doubled, so each costs O(1)."""
@@ -41,6 +43,7 @@ class Purgatory:
     def __init__(self) -> None:
         self._by_key: dict[Hashable, list[Waiter]] = {}
         self._by_deadline: list[tuple[float, int, Waiter]] = []
+        self._watchers: dict[Hashable, dict[Watcher, None]] = {}
         self._order = itertools.count()
         self._sweep_at = SWEEP_WAITERS_MIN
         self._cancelled = 0
@@ -79,8 +82,22 @@ class Purgatory:
                 self._forget_done(key)
             self._cancelled = 0
 
+    def watch(self, key: Hashable, changed: Watcher) -> None:
+        """Call `changed(key)` at every progress and failure until `unwatch`; from within it nobody may (un)watch."""
+        self._watchers.setdefault(key, {})[changed] = None
+
+    def unwatch(self, key: Hashable, changed: Watcher) -> None:
+        """No more calls; no effect for one that does not watch."""
+        watchers = self._watchers.get(key)
+        if watchers is not None:
+            watchers.pop(changed, None)
+            if not watchers:
+                del self._watchers[key]
+
     def advanced(self, key: Hashable, value: int) -> None:
         """Progress reached `value`: complete everyone who waited for that much."""
+        for changed in self._watchers.get(key, ()):
+            changed(key)
         waiters = self._by_key.get(key)
         if waiters is None:
             return
@@ -93,6 +110,8 @@ class Purgatory:
 
     def failed(self, key: Hashable, error: BaseException) -> None:
         """What was waited for will not come (leadership lost, topic deleted): everyone is told `error`."""
+        for changed in self._watchers.get(key, ()):
+            changed(key)
         self._complete(sorted(self._by_key.pop(key, [])), error)
 
     def expire(self, now_ms: float) -> None:

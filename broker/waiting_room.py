@@ -4,9 +4,9 @@ Owns the timer. Time is the loop's own monotonic clock (S20).
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
-from broker.purgatory import Completion, Outcome, Purgatory
+from broker.purgatory import Completion, Outcome, Purgatory, Waiter
 
 
 class WaitingRoom:
@@ -31,13 +31,30 @@ class WaitingRoom:
             else:
                 future.set_exception(completion)
 
-        deadline_ms = self._loop.time() * 1000 + timeout_ms
-        waiter = self._purgatory.wait(key, threshold, deadline_ms=deadline_ms, complete=complete)
-        self._arm()
+        waiter = self.wait(key, threshold, timeout_ms=timeout_ms, complete=complete)
         try:
             return await future
         finally:
             self._purgatory.cancel(waiter)
+
+    def wait(
+        self, key: Hashable, threshold: int, *, timeout_ms: float, complete: Callable[[Completion], None]
+    ) -> Waiter:
+        """Without a coroutine: `complete` is called once, never before this has returned."""
+        deadline_ms = self._loop.time() * 1000 + timeout_ms
+        waiter = self._purgatory.wait(key, threshold, deadline_ms=deadline_ms, complete=complete)
+        self._arm()
+        return waiter
+
+    def cancel(self, waiter: Waiter) -> None:
+        self._purgatory.cancel(waiter)
+
+    def watch(self, key: Hashable, changed: Callable[[Hashable], None]) -> None:
+        """Call `changed(key)` at every progress and failure of `key` until `unwatch`; it must not watch or unwatch."""
+        self._purgatory.watch(key, changed)
+
+    def unwatch(self, key: Hashable, changed: Callable[[Hashable], None]) -> None:
+        self._purgatory.unwatch(key, changed)
 
     def advanced(self, key: Hashable, value: int) -> None:
         self._purgatory.advanced(key, value)

@@ -110,3 +110,18 @@ def test_everyone_is_answered_exactly_once_in_any_history(steps: list[tuple[obje
     purgatory.expire(1e9)
     assert all(1 == len(asker.answers) for asker in askers)
     assert 0 == len(purgatory)
+
+
+def test_whoever_watches_hears_every_step_and_the_end_of_a_leadership_until_it_goes() -> None:
+    purgatory = Purgatory()
+    heard: list[object] = []
+    purgatory.watch("pay-0", heard.append)
+    purgatory.watch("pay-0", heard.append)
+    purgatory.advanced("pay-0", 1)
+    purgatory.advanced("pay-1", 1)
+    purgatory.failed("pay-0", RuntimeError("leadership lost"))
+    assert ["pay-0", "pay-0"] == heard
+    purgatory.unwatch("pay-0", heard.append)
+    purgatory.unwatch("pay-0", heard.append)
+    purgatory.advanced("pay-0", 2)
+    assert ["pay-0", "pay-0"] == heard
