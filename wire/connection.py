@@ -1,0 +1,172 @@
+"""One Kafka connection without its socket, as the server and as the client: bytes in, frames or answers out.
+
+Owns the length prefix, the headers and what is odd about ApiVersions; the client's side owns the order of answers too.
+Refuses, with DecodeError, a length that is negative or beyond what was agreed, an API that is not declared, a header
+that is none: the driver closes the connection, for where the next frame begins is not known any more.
+Invariants: no more is ever held than was received; a frame's body is a view, writable for as long as nobody else has
+the frame, of bytes that are copied once, when they arrive.
+"""
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from wire.codec import DecodeError, decode, decode_from, encode
+from wire.messages import API, Api, ApiKey
+from wire.messages.headers import RequestHeader, ResponseHeader
+from wire.messages.produce import ProduceRequest
+from wire.schema import Buffer, Message
+
+__all__ = ["ClientConnection", "DecodeError", "RequestFrame", "RequestHeader", "ServerConnection"]
+
+_LENGTH: Final = struct.Struct(">i")
+_REQUEST_START: Final = struct.Struct(">hh")  # api_key, api_version: their place never changes
+
+CORRELATION_ID_MAX: Final = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFrame:
+    """A request whose header was read; `body` follows it. Its version is the client's claim: it may be one that the
+    API does not have.
+    """
+
+    header: RequestHeader
+    body: memoryview
+
+    @property
+    def api(self) -> Api:
+        return API[self.header.api_key]
+
+    @property
+    def has_known_version(self) -> bool:
+        """Whether the request's version is declared; where it is not, the body can't be read."""
+        return self.header.api_version in self.api.versions
+
+    def request(self) -> Message:
+        """Decode the body; DecodeError where it is not what the header says."""
+        return decode(self.api.request, self.body, self.header.api_version)
+
+
+class _Frames:
+    """Length-prefixed frames out of a stream."""
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        self._max_frame_bytes = max_frame_bytes
+        self._received = bytearray()
+
+    def receive(self, data: Buffer) -> list[memoryview]:
+        """The frames that `data` completes, without their lengths, in order."""
+        self._received += data
+        received = self._received
+        frames: list[memoryview] = []
+        start = 0
+        while len(received) - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(received, start)
+            if not 0 <= size <= self._max_frame_bytes:
+                raise DecodeError(f"a frame says {size} bytes, at most {self._max_frame_bytes} are taken")
+            end = start + _LENGTH.size + size
+            if end > len(received):
+                break
+            frames.append(memoryview(received)[start + _LENGTH.size : end])
+            start = end
+        if frames:
+            self._received = received[start:]  # a new one: the frames keep the old
+        return frames
+
+
+class ServerConnection:
+    """What a server does with one connection's bytes."""
+
+    def __init__(self, max_request_bytes: int) -> None:
+        self._frames = _Frames(max_request_bytes)
+
+    def receive(self, data: Buffer) -> list[RequestFrame]:
+        """The requests that `data` completes, in order; DecodeError ends the connection."""
+        return [_request_frame(frame) for frame in self._frames.receive(data)]
+
+    @staticmethod
+    def respond(request: RequestFrame | RequestHeader, response: Message, version: int | None = None) -> list[Buffer]:
+        """The buffers that answer `request`, for one `writelines`.
+
+        `version` is the request's unless given. An ApiVersions request of an unknown version is answered in version 0.
+        """
+        header = request.header if isinstance(request, RequestFrame) else request
+        api = API[header.api_key]
+        if version is None:
+            version = header.api_version
+        if api.key is ApiKey.API_VERSIONS:
+            header_version = 0  # a client that knows no flexible header must be able to read it (KIP-511)
+            version = version if version in api.versions else 0
+        else:
+            header_version = int(version >= api.flexible_from)
+        answer = encode(response, version)
+        return _framed(ResponseHeader(header.correlation_id), header_version, answer)
+
+
+class ClientConnection:
+    """What a client does with one connection's bytes. Not for ApiVersions in doubt: its versions are to be agreed."""
+
+    def __init__(self, client_id: str | None, max_response_bytes: int = 0x7FFFFFFF) -> None:
+        self._client_id = client_id
+        self._frames = _Frames(max_response_bytes)
+        self._correlation_id = 0
+        self._awaited: deque[tuple[int, Api, int]] = deque()  # in the order of sending, which is that of the answers
+
+    @property
+    def awaited_count(self) -> int:
+        """How many answers are still to come."""
+        return len(self._awaited)
+
+    def send(self, api_key: int, version: int, request: Message) -> tuple[int, list[Buffer]]:
+        """The request's correlation id and its buffers for one `writelines`; a Produce with acks=0 has no answer."""
+        api = API[api_key]
+        assert isinstance(request, api.request), (api.name, request)
+        body = encode(request, version)
+        correlation_id = self._correlation_id
+        self._correlation_id = (correlation_id + 1) & CORRELATION_ID_MAX
+        header = RequestHeader(api_key, version, correlation_id, self._client_id)
+        buffers = _framed(header, _request_header_version(api, version), body)
+        if not (isinstance(request, ProduceRequest) and request.acks == 0):
+            self._awaited.append((correlation_id, api, version))
+        return correlation_id, buffers
+
+    def receive(self, data: Buffer) -> list[tuple[int, Message]]:
+        """The answers that `data` completes, by correlation id, in the order of their requests; DecodeError ends the
+        connection.
+        """
+        return [self._answer(frame) for frame in self._frames.receive(data)]
+
+    def _answer(self, frame: memoryview) -> tuple[int, Message]:
+        if not self._awaited:
+            raise DecodeError("an answer to no request")
+        correlation_id, api, version = self._awaited.popleft()
+        header_version = 0 if api.key is ApiKey.API_VERSIONS else int(version >= api.flexible_from)
+        header, start = decode_from(ResponseHeader, frame, 0, header_version)
+        if header.correlation_id != correlation_id:
+            raise DecodeError(f"an answer to request {header.correlation_id} where {correlation_id} was next")
+        return correlation_id, decode(api.response, frame[start:], version, exact=True)
+
+
+def _request_frame(frame: memoryview) -> RequestFrame:
+    if len(frame) < _REQUEST_START.size:
+        raise DecodeError(f"a request of {len(frame)} bytes has no header")
+    api_key, api_version = _REQUEST_START.unpack_from(frame)
+    api = API.get(api_key)
+    if api is None:
+        raise DecodeError(f"unknown API key {api_key}")
+    header, start = decode_from(RequestHeader, frame, 0, _request_header_version(api, api_version))
+    return RequestFrame(header, frame[start:])
+
+
+def _request_header_version(api: Api, version: int) -> int:
+    """2 for flexible versions, known or not: a future ApiVersions request has a flexible header too."""
+    return 2 if version >= api.flexible_from else 1
+
+
+def _framed(header: Message, header_version: int, body: list[Buffer]) -> list[Buffer]:
+    """The length, the header and the body; the small buffers at the beginning become one."""
+    buffers = [*encode(header, header_version), *body[:1]]
+    size = sum(map(len, buffers)) + sum(map(len, body[1:]))
+    return [_LENGTH.pack(size) + b"".join(buffers), *body[1:]]
