@@ -90,6 +90,9 @@ KEYS: Final[dict[str, Key]] = {
     "broker.heartbeat.interval.ms": Key("broker_heartbeat_interval_ms", integer(50, 500)),
     "controller.quorum.election.timeout.ms": Key("quorum_election_timeout_ms", integer(100, 60_000)),
     "metadata.log.max.entries.between.snapshots": Key("metadata_snapshot_entries", integer(100, INT_MAX)),
+    "auto.leader.rebalance.enable": Key("auto_leader_rebalance_enable", boolean),
+    "leader.imbalance.check.interval.seconds": Key("leader_imbalance_check_interval_seconds", _POSITIVE),
+    "leader.imbalance.per.broker.percentage": Key("leader_imbalance_per_broker_percentage", integer(0, 100)),
     # replication
     "replica.lag.time.max.ms": Key("replica_lag_time_max_ms", _LONG),
     "replica.fetch.wait.max.ms": Key("replica_fetch_wait_max_ms", integer(1, 60_000)),
@@ -138,7 +141,7 @@ PATH_KEYS: Final = frozenset({
 _KAFKA_NAMES: Final = """
 advertised.host.name advertised.port alter.config.policy.class.name alter.log.dirs.replication.quota.window.num
 alter.log.dirs.replication.quota.window.size.seconds authorizer.class.name auto.include.jmx.reporter
-auto.leader.rebalance.enable background.threads broker.id.generation.enable
+background.threads broker.id.generation.enable
 broker.session.timeout.ms client.quota.callback.class config.providers
 connection.failed.authentication.delay.ms connections.max.reauth.ms control.plane.listener.name
 controlled.shutdown.enable controlled.shutdown.max.retries controlled.shutdown.retry.backoff.ms
@@ -159,7 +162,7 @@ group.coordinator.append.linger.ms group.coordinator.new.enable group.coordinato
 group.coordinator.threads group.initial.rebalance.delay.ms group.max.session.timeout.ms group.max.size
 group.min.session.timeout.ms initial.broker.registration.timeout.ms
 inter.broker.protocol.version internal.metadata.log.segment.bytes kafka.metrics.polling.interval.secs
-kafka.metrics.reporters leader.imbalance.check.interval.seconds leader.imbalance.per.broker.percentage
+kafka.metrics.reporters
 log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
 log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.bytes.per.second
 log.cleaner.delete.retention.ms

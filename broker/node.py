@@ -260,7 +260,12 @@ class Node:
 
     def health(self) -> Health:
         """The cluster's state as this node sees it."""
-        return health_of(self.image, leader_id=self.quorum.leader_id, disk_reasons=self._directories.reasons())
+        return health_of(
+            self.image,
+            leader_id=self.quorum.leader_id,
+            disk_reasons=self._directories.reasons(),
+            broker_defaults=self.config.topic_defaults,
+        )
 
     # -- what others ask ----------------------------------------------------------------------------------------
 
@@ -299,6 +304,9 @@ def controller_settings_of(config: NodeConfig) -> ControllerSettings:
     """What this node decides by, should it become the active controller."""
     return ControllerSettings(
         session_timeout_ms=config.broker_session_timeout_ms,
+        rebalances_leaders=config.auto_leader_rebalance_enable,
+        leader_imbalance_check_interval_ms=config.leader_imbalance_check_interval_seconds * 1000,
+        leader_imbalance_per_broker_percentage=config.leader_imbalance_per_broker_percentage,
         topics=TopicPolicy(
             default_partitions_count=config.num_partitions,
             default_replication_factor=config.default_replication_factor,

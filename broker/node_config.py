@@ -82,6 +82,9 @@ class NodeConfig:
     broker_heartbeat_interval_ms: int = 500
     quorum_election_timeout_ms: int = 400  # the shortest; the longest is twice this
     metadata_snapshot_entries: int | None = None  # None: as kraft/ thinks best
+    auto_leader_rebalance_enable: bool = True
+    leader_imbalance_check_interval_seconds: int = 300
+    leader_imbalance_per_broker_percentage: int = 10
 
     replica_lag_time_max_ms: int = 30_000
     replica_fetch_wait_max_ms: int = 500

@@ -40,6 +40,11 @@ class ControllerSettings:
     """With heartbeats every 0.5 s a dozen must be lost in a row before a broker is fenced."""
     proposal_retry_ms: int = 1000
     """A proposal that did not show in the image by then is made again; it is harmless twice."""
+    rebalances_leaders: bool = True
+    """Kafka's `auto.leader.rebalance.enable`: give leadership back to the preferred replicas from time to time."""
+    leader_imbalance_check_interval_ms: int = 300_000
+    leader_imbalance_per_broker_percentage: int = 10
+    """A broker is left alone while no more of its preferred partitions than this are led by others."""
     topics: TopicPolicy = field(default_factory=TopicPolicy)
 
 
