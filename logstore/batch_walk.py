@@ -16,8 +16,9 @@ from wire.record_batch import HEADER_BYTES, RecordBatch, read_header
 ReadAt = Callable[[int, int], bytes]
 """(size_bytes, position) -> at most that many bytes."""
 
-# base_offset batch_length leader_epoch magic crc attributes last_offset_delta base_timestamp max_timestamp
-HEAD: Final = struct.Struct(">qiibIhiqq")
+# base_offset batch_length leader_epoch magic crc attributes last_offset_delta base_timestamp max_timestamp producer_id
+# producer_epoch base_sequence
+HEAD: Final = struct.Struct(">qiibIhiqqqhi")
 LENGTH_END: Final = 12
 BATCH_LENGTH_MIN: Final = HEADER_BYTES - LENGTH_END
 WINDOW_BYTES: Final = 8 << 10
@@ -43,6 +44,9 @@ class BatchHead(NamedTuple):
     next_offset: int
     leader_epoch: int
     max_timestamp_ms: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
 
 
 def walk_heads(
@@ -69,12 +73,13 @@ def head_at(window: bytes, at: int, position: int, end: int) -> BatchHead:
     """The batch at `window[at]`, which is byte `position` of a file whose batches end at `end`."""
     if len(window) - at < HEADER_BYTES:
         raise BrokenBatchError(position, f"{len(window) - at} bytes remain, a header has {HEADER_BYTES}")
-    base_offset, length, epoch, magic, _, _, last_delta, _, max_timestamp_ms = HEAD.unpack_from(window, at)
+    base_offset, length, epoch, magic, _, _, last_delta, _, max_timestamp_ms, *producer = HEAD.unpack_from(window, at)
     if magic != 2 or length < BATCH_LENGTH_MIN or last_delta < 0 or base_offset < 0:
         raise BrokenBatchError(position, f"no batch header: magic {magic}, length {length}, offset {base_offset}")
     if position + LENGTH_END + length > end:
         raise BrokenBatchError(position, f"a batch of {LENGTH_END + length} bytes, {end - position} remain")
-    return BatchHead(position, LENGTH_END + length, base_offset, base_offset + last_delta + 1, epoch, max_timestamp_ms)
+    next_offset = base_offset + last_delta + 1
+    return BatchHead(position, LENGTH_END + length, base_offset, next_offset, epoch, max_timestamp_ms, *producer)
 
 
 def check_offset(position: int, base_offset: int, expected_offset: int, *, may_have_holes: bool) -> None:

@@ -11,12 +11,10 @@ Invariants: offsets are given once (S12), leader epochs never fall (S4), nothing
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from logstore.batch_walk import OFFSET_SPAN
 from logstore.checkpoints import PartitionKey, RecoveryPoint
-from logstore.disk import OUT_OF_DESCRIPTORS, descriptor_refusal, read_refusal, storage_refusal
+from logstore.disk import OUT_OF_DESCRIPTORS, read_refusal, storage_refusal
 from logstore.flusher import LogSync
 from logstore.leader_epochs import NO_EPOCH
 from logstore.log_answers import Appended, LogSlice, TimestampOffset
@@ -24,6 +22,7 @@ from logstore.log_config import LogConfig, TimestampType
 from logstore.log_reader import ReadRequest, find_timestamp, read_slice
 from logstore.recovery import known_leader_epochs
 from logstore.retention import delete_records_before, expire_segments
+from logstore.rolling import must_roll, roll
 from logstore.segment import NO_TIMESTAMP, Placed, Segment
 from logstore.truncation import truncate_fully_and_start_at, truncate_to
 from wire.errors import ErrorCode, RefusedError
@@ -239,8 +238,8 @@ class PartitionLog:
 
     def _write(self, buffer: bytearray | memoryview, placed: list[Placed], next_offset: int) -> None:
         segment = self.segments.active
-        if segment is None or self._must_roll(segment, len(buffer), placed[0].max_timestamp_ms, next_offset):
-            segment = self.roll(placed[0].base_offset)
+        if segment is None or must_roll(segment, self.config, len(buffer), placed[0].max_timestamp_ms, next_offset):
+            segment = roll(self, placed[0].base_offset)
         segment.append(buffer, placed, next_offset=next_offset)
         self.log_end_offset = next_offset
         if not self._unsynced or self._unsynced[-1] is not segment:
@@ -263,64 +262,14 @@ class PartitionLog:
 
     # ---- rolling
 
-    def _must_roll(self, segment: Segment, size_bytes: int, timestamp_ms: int, next_offset: int) -> bool:
-        """By size, by age in record time, by a full index, by 2^31 offsets (as Kafka's LogSegment.shouldRoll)."""
-        if not segment.size_bytes:
-            return next_offset - segment.base_offset >= OFFSET_SPAN
-        config = self.config
-        if segment.size_bytes + size_bytes > config.segment_bytes or next_offset - segment.base_offset >= OFFSET_SPAN:
-            return True
-        try:
-            if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.segment_ms:
-                return True
-        except OSError as error:
-            raise read_refusal(segment.file.path, error) from error
-        index_entries_max = config.segment_index_bytes // segment.offset_index.ENTRY.size
-        may_be_full = segment.size_bytes > index_entries_max * config.index_interval_bytes
-        return may_be_full and len(segment.offset_index) >= index_entries_max
-
     def roll(self, base_offset: int | None = None) -> Segment:
-        """Begin a new active segment at `base_offset` (by default the log's end); the next sync covers it.
+        """Begin a new active segment at `base_offset` (by default the log's end); the next sync covers it."""
+        return roll(self, self.log_end_offset if base_offset is None else base_offset)
 
-        The old one is synced here, before its successor has a byte: else a power cut could tear the one and keep the
-        other, which would be damage (S18) though nothing acknowledged was lost. It waits for what is not synced yet.
-        """
-        base_offset = self.log_end_offset if base_offset is None else base_offset
-        old = self.segments.active
-        if old is not None and old.base_offset == base_offset:
-            return old
-        if old is not None and not old.size_bytes:
-            self.disk.discard_segments(self.segments.remove_from(old.base_offset))
-        elif old is not None:
-            self._seal(old)
-        segment = self._new_segment(base_offset)
-        self.segments.add(segment)
-        return segment
-
-    def _seal(self, old: Segment) -> None:
-        """Without descriptors it is refused here, and done again at the next append."""
-        try:
-            old.flush_indexes()
-            if self.recovery_point[1:] != (old.base_offset, old.size_bytes):
-                handle = self.disk.open_files.handle(old.file)
-                self.disk.attempt(partial(self.disk.storage.fdatasync, handle))
-                self.disk.storage.fsync_directory(self.folder)
-        except OSError as error:
-            if error.errno in OUT_OF_DESCRIPTORS:
-                raise descriptor_refusal(error) from error
-            self.disk.fail(error)
-            raise
-        self._unsynced_paths += [old.offset_index.path, old.time_index.path]
-        self.forget_unsynced([old])
-
-    def _new_segment(self, base_offset: int) -> Segment:
+    def new_segment(self, base_offset: int) -> Segment:
+        """An empty segment's file, its name durable with the next sync."""
         segment = Segment(
-            self.disk,
-            self.folder,
-            base_offset,
-            size_bytes=0,
-            next_offset=base_offset,
-            config=self.config,
+            self.disk, self.folder, base_offset, size_bytes=0, next_offset=base_offset, config=self.config
         )
         try:
             segment.create_file()
@@ -333,7 +282,7 @@ class PartitionLog:
     def restart_at(self, offset: int) -> None:
         """After all segments went: an empty log whose next offset is `offset`, as its file's name remembers."""
         assert not len(self.segments)
-        self.segments.add(self._new_segment(offset))
+        self.segments.add(self.new_segment(offset))
         self.disk.storage.fsync_directory(self.folder)
         self.log_start_offset = self.log_end_offset = self.durable_end_offset = self.high_watermark = offset
 

@@ -32,7 +32,7 @@ def test_all_batches_of_a_buffer_get_offsets_and_epoch_with_one_write(owner):
     storage = owner.directory._storage
     storage.calls.clear()
     appended = log.append(buffer, check_batches(buffer, max_batch_bytes=1000), leader_epoch=7, now_ms=0)
-    assert (1, 3, len(buffer), -1) == appended
+    assert (1, 3, len(buffer), -1, False) == appended
     assert 1 == len([call for call in storage.calls if call[0] == "pwrite"])
     found = list(iterate_batches(log.read(1, max_bytes=1 << 20, upper_offset=4).data))
     assert [(1, 7), (3, 7)] == [(one.base_offset, one.partition_leader_epoch) for one in found]
