@@ -107,6 +107,7 @@ class NullableFrom:
 
 
 EVER: Final = 1 << 15  # versions are int16: no message reaches this one
+NEVER: Final = EVER
 
 Int8 = Annotated[int, Fixed("b")]
 Int16 = Annotated[int, Fixed("h")]
