@@ -8,10 +8,11 @@ folder that is not ours.
 import fcntl
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from cli.failure import ExitCode, Failure
 
 FORMAT_VERSION: Final = 1
 HOST: Final = "127.0.0.1"
+_LISTENERS_KEY: Final = re.compile(r"^[ \t]*listeners[ \t]*[=: \t]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,14 @@ class LocalNode:
     @property
     def http_url(self) -> str:
         return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def kafka(self) -> str:
+        return f"{HOST}:{self.kafka_port}"
+
+    @property
+    def peer(self) -> str:
+        return f"{HOST}:{self.peer_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,16 @@ def require_cluster(directory: Path) -> LocalCluster:
     return cluster
 
 
+def nodes_of(cluster: LocalCluster, node_ids: Sequence[int]) -> list[LocalNode]:
+    """The nodes of these ids, all where none is given; ends the command where there is no such node."""
+    by_id = {node.node_id: node for node in cluster.nodes}
+    for node_id in node_ids:
+        if node_id not in by_id:
+            known = ", ".join(map(str, by_id))
+            raise Failure(f"{shown(cluster.directory)} has no node {node_id}: it has {known}", ExitCode.NOT_FOUND)
+    return [by_id[node_id] for node_id in dict.fromkeys(node_ids)] or list(cluster.nodes)
+
+
 def write_cluster(cluster: LocalCluster) -> None:
     """Write `cluster.json` whole."""
     nodes = [{name: value for name, value in asdict(node).items() if name != "directory"} for node in cluster.nodes]
@@ -98,6 +118,18 @@ def write_cluster(cluster: LocalCluster) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def add_kafka_listener(node: LocalNode) -> None:
+    """A node's file from before there was a Kafka listener gets one, on the port that was kept for it."""
+    try:
+        text = node.config_file.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return  # whoever starts the node says what is wrong
+    if _LISTENERS_KEY.search(text) is None:
+        ended = "" if text.endswith("\n") else "\n"
+        with node.config_file.open("a", encoding="utf-8") as file:
+            file.write(f"{ended}listeners=PLAINTEXT://{node.kafka}\n")
 
 
 @contextmanager
@@ -114,6 +146,15 @@ def exclusive(directory: Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(descriptor)
+
+
+def delete_node(cluster: LocalCluster, node: LocalNode) -> LocalCluster:
+    """Take a stopped node out of the cluster's file, and delete its folder; the cluster without it."""
+    left = replace(cluster, nodes=tuple(other for other in cluster.nodes if other != node))
+    write_cluster(left)
+    if node.directory.exists():
+        shutil.rmtree(node.directory)
+    return left
 
 
 def delete_cluster(cluster: LocalCluster, *, keep_folder: bool = False) -> None:

@@ -3,8 +3,10 @@
 import time
 from pathlib import Path
 
+import click
+
 from cli import node_process
-from cli.data_directory import LocalNode, exclusive, require_cluster
+from cli.data_directory import LocalNode, exclusive, nodes_of, require_cluster
 from cli.failure import ExitCode, Failure
 from cli.invocation import command, current, data_directory_option
 from cli.rendering import count, nodes_named, print_document
@@ -14,7 +16,8 @@ TIMEOUT_S = 30.0
 
 @command()
 @data_directory_option
-def down(data_directory: str) -> None:
+@click.option("--node", "node_ids", type=int, multiple=True, metavar="ID", help="Stop this node only; may be repeated.")
+def down(data_directory: str, node_ids: tuple[int, ...]) -> None:
     """Stop the nodes of the cluster on this machine; everything stays on disk.
 
     Every node is asked to finish its work (SIGTERM). One that has not ended after --timeout (30 s) is killed; nothing
@@ -25,9 +28,10 @@ def down(data_directory: str) -> None:
     cluster = require_cluster(Path(data_directory))
     with exclusive(cluster.directory):
         timeout_s = invocation.timeout_s or TIMEOUT_S
+        wanted = nodes_of(cluster, node_ids)
         stopped, killed = list[LocalNode](), list[LocalNode]()
         for is_voter in (False, True):  # who follows the quorum says goodbye to it while it is there
-            nodes = [node for node in cluster.nodes if node.is_voter is is_voter]
+            nodes = [node for node in wanted if node.is_voter is is_voter]
             gone, forced = node_process.stop(nodes, timeout_s=timeout_s)
             stopped += gone
             killed += forced
@@ -37,7 +41,7 @@ def down(data_directory: str) -> None:
             f"kraft: {nodes_named(_ids(killed), verb=False)} did not stop in time and had to be killed; "
             "what was acknowledged is on disk"
         )
-    still = [node for node in cluster.nodes if node_process.running_pid(node) is not None]
+    still = [node for node in wanted if node_process.running_pid(node) is not None]
     if still:
         raise Failure(f"{nodes_named(_ids(still))} still running", ExitCode.UNAVAILABLE)
     document = {"stopped": [node.node_id for node in stopped], "killed": [node.node_id for node in killed]}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.config import ConfigError, load_config
+from broker.config_file import properties_settings
 from broker.config_values import split_list
 from broker.meta_properties import META_PROPERTIES, format_directory, new_cluster_id
 from cli.data_directory import HOST, LocalCluster, LocalNode, write_cluster
@@ -24,6 +25,18 @@ OWNED_KEYS: Final = frozenset(
     listeners advertised.listeners controller.listener.names
     """.split()  # noqa: SIM905 - reads better than a column of quotes
 )
+
+
+def replication_defaults(nodes: int) -> dict[str, str]:
+    """How many copies a topic of a new cluster has where nobody says: as many as are safe and still writable.
+
+    Three nodes or more: three copies, written by two, so that one node may be away. Two: two copies, but one is enough
+    to write (with 2 the loss of either node would stop all writes, and a single one would be no better off).
+    """
+    return {
+        "default.replication.factor": str(min(3, nodes)),
+        "min.insync.replicas": "2" if nodes >= 3 else "1",
+    }
 
 
 def voter_count(nodes: int) -> int:
@@ -47,8 +60,9 @@ def plan(directory: Path, nodes: int, *, any_port: bool) -> LocalCluster:
 
 
 def form(cluster: LocalCluster, settings: Sequence[str]) -> None:
-    """Write everything that the nodes need for their first start."""
+    """Write everything that the nodes need for their first start; `settings` (key=value) win over the defaults."""
     write_cluster(cluster)
+    settings = normalised(settings)
     directories = {node.node_id: uuid.uuid4() for node in cluster.nodes if node.is_voter}
     for node in cluster.nodes:
         node.directory.mkdir(exist_ok=True)
@@ -66,7 +80,8 @@ def is_formed(cluster: LocalCluster) -> bool:
     if lacking and was_started:
         lacking[0].directory.mkdir(exist_ok=True)
         if not lacking[0].config_file.exists():
-            lacking[0].config_file.write_text(config_text(cluster, lacking[0], ()), encoding="utf-8")
+            settings = common_settings(cluster)
+            lacking[0].config_file.write_text(config_text(cluster, lacking[0], settings), encoding="utf-8")
         raise Failure(
             f"node {lacking[0].node_id} has lost its data ({lacking[0].directory} has no {META_PROPERTIES}). "
             f"Restore it; if it is gone for good: kraft node -c {lacking[0].config_file} --format"
@@ -95,8 +110,25 @@ def config_text(cluster: LocalCluster, node: LocalNode, settings: Sequence[str])
     """The node's server.properties."""
     lines = ["# Written by `kraft up`. Edit it, then `kraft down` and `kraft up`.", *own_settings(cluster, node)]
     if settings:
-        lines += ["", "# from kraft up --set", *settings]
+        lines += ["", "# the same for all nodes", *settings]
     return "\n".join([*lines, ""])
+
+
+def common_settings(cluster: LocalCluster) -> list[str]:
+    """What the nodes' files say beyond `own_settings`, as key=value, from the first file that is there.
+
+    A new node needs them too: a leader asks for `min.insync.replicas` of its own file.
+    """
+    for node in cluster.nodes:
+        try:
+            text = node.config_file.read_text(encoding="utf-8")
+            found = list(properties_settings(text, node.config_file))
+        except FileNotFoundError:
+            continue
+        except (ConfigError, UnicodeDecodeError) as error:
+            raise Failure(str(error), ExitCode.USAGE) from None
+        return [f"{setting.key}={setting.value}" for setting in found if setting.key not in OWNED_KEYS]
+    return []
 
 
 def check_settings(settings: Sequence[str], environ: Mapping[str, str], config_file: Path | None = None) -> list[str]:

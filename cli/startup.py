@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import node_process, readiness
-from cli.data_directory import LocalCluster, LocalNode, shown
+from cli.data_directory import LocalNode, shown
 from cli.failure import ExitCode, Failure
 from cli.ports import holder_of, is_free
 from cli.progress import StatusLine
@@ -60,7 +60,7 @@ def check_ports(nodes: Sequence[LocalNode], *, advice: str, patience_s: float = 
     """Refuse to start a node whose port somebody has, and say who; a node that was just killed is given a moment."""
     deadline = time.monotonic() + patience_s
     for node in nodes:
-        for name, port in (("HTTP", node.http_port), ("peer", node.peer_port)):
+        for name, port in (("HTTP", node.http_port), ("Kafka", node.kafka_port), ("peer", node.peer_port)):
             while not (free := is_free(port)) and time.monotonic() < deadline:
                 time.sleep(POLL_INTERVAL_S)
             if not free:
@@ -72,7 +72,7 @@ def check_ports(nodes: Sequence[LocalNode], *, advice: str, patience_s: float = 
 
 
 def start_all(
-    cluster: LocalCluster,
+    nodes: Sequence[LocalNode],
     down: Sequence[LocalNode],
     settings: Sequence[str],
     environment: Mapping[str, str],
@@ -81,11 +81,11 @@ def start_all(
     all_or_none: bool,
     status_line: StatusLine,
 ) -> None:
-    """Start the nodes that are down, all at once, and wait until every node of the cluster is ready.
+    """Start those of `nodes` that are down, all at once, and wait until every one of `nodes` is ready.
 
     `all_or_none`: a first start: when one node fails the others are stopped too.
     """
-    startup = Startup(cluster.nodes, settings, environment)
+    startup = Startup(nodes, settings, environment)
     try:
         for node in down:
             startup.start(node)

@@ -65,8 +65,8 @@ def _node_row(node: LocalNode) -> dict[str, Any]:
         "role": "voter" if node.is_voter else "observer",
         "pid": pid,
         "http": node.http_url,
-        "kafka": None,
-        "peer": f"{HOST}:{node.peer_port}",
+        "kafka": node.kafka,
+        "peer": node.peer,
         "log_file": str(node.log_file),
     }
 

@@ -8,45 +8,52 @@ from pathlib import Path
 from cli import node_process
 from cli.data_directory import HOST, LocalCluster, shown
 from cli.invocation import DEFAULT_DATA_DIRECTORY, Invocation
-from cli.rendering import Column, count, print_document, table_lines
+from cli.rendering import Column, count, nodes_named, print_document, table_lines
 
 _COLUMNS = (
     Column("NODE", "node_id"),
     Column("HTTP", "http"),
-    Column("PEER", "peer"),
+    Column("KAFKA", "kafka"),
+    Column("PEER", "peer", wide=True),
     Column("PID", "pid"),
 )
 
 
-def report(invocation: Invocation, cluster: LocalCluster, directory: Path, *, started: int, seconds: float) -> None:
+def report(
+    invocation: Invocation, cluster: LocalCluster, directory: Path, *, started: int, added: int, seconds: float
+) -> None:
     """Print the cluster: for a program its nodes, for a person also what to do next."""
     nodes = [
         {
             "node_id": node.node_id,
             "http": node.http_url,
-            "kafka": None,  # no Kafka listener yet; its port is kept in cluster.json
-            "peer": f"{HOST}:{node.peer_port}",
+            "kafka": node.kafka,
+            "peer": node.peer,
             "pid": node_process.running_pid(node),
         }
         for node in cluster.nodes
     ]
     document = {"cluster_id": cluster.cluster_id, "data_dir": str(cluster.directory), "nodes": nodes}
-    rows = [[column.text(node) for column in _COLUMNS] for node in nodes]
+    columns = [column for column in _COLUMNS if not column.wide or invocation.format == "wide"]
+    rows = [[column.text(node) for column in columns] for node in nodes]
     lines = [
-        _headline(cluster, started, seconds),
+        _headline(cluster, started, added, seconds),
         "",
-        *table_lines([column.heading for column in _COLUMNS], rows, indent="  "),
+        *table_lines([column.heading for column in columns], rows, indent="  "),
         "",
         f"Data and logs: {shown(cluster.directory)}   Cluster: {cluster.cluster_id}",
     ]
     print_document(invocation, document, lines)
     if not invocation.is_machine_readable:
-        for line in _what_next(cluster, directory):
+        for line in _what_next_grown(cluster, directory, added) if added else _what_next(cluster, directory):
             invocation.notice(line)
 
 
-def _headline(cluster: LocalCluster, started: int, seconds: float) -> str:
+def _headline(cluster: LocalCluster, started: int, added: int, seconds: float) -> str:
     nodes = count(len(cluster.nodes), "node")
+    if added:
+        new = nodes_named([node.node_id for node in cluster.nodes[-added:]], verb=False)
+        return f"Added {new} in {seconds:.1f} s; {nodes} in all."
     if started == 0:
         return f"{nodes} already running."
     if started < len(cluster.nodes):
@@ -54,11 +61,26 @@ def _headline(cluster: LocalCluster, started: int, seconds: float) -> str:
     return f"{nodes} ready in {seconds:.1f} s."
 
 
-def _what_next(cluster: LocalCluster, directory: Path) -> list[str]:
-    kraft = _own_name()
+def _what_next_grown(cluster: LocalCluster, directory: Path, added: int) -> list[str]:
+    kraft, server, _ = _ways(cluster, directory)
+    ids = ",".join(str(node.node_id) for node in cluster.nodes)
+    new = ",".join(str(node.node_id) for node in cluster.nodes[-added:])
+    return [
+        "",
+        f"{'It holds' if added == 1 else 'They hold'} no partitions yet. Give some to {new}, while all goes on:",
+        f"  {kraft} partition move TOPIC --to {ids}{server}",
+    ]
+
+
+def _ways(cluster: LocalCluster, directory: Path) -> tuple[str, str, str]:
+    """How to call us, and how to name the cluster to commands that ask it and to those that look at its folder."""
     is_default = str(directory) == DEFAULT_DATA_DIRECTORY
     server = "" if is_default else f" -b {HOST}:{cluster.nodes[0].http_port}"
-    folder = "" if is_default else f" --data-dir {directory}"
+    return _own_name(), server, "" if is_default else f" --data-dir {directory}"
+
+
+def _what_next(cluster: LocalCluster, directory: Path) -> list[str]:
+    kraft, server, folder = _ways(cluster, directory)
     return [
         "",
         "Try:",
@@ -66,6 +88,7 @@ def _what_next(cluster: LocalCluster, directory: Path) -> list[str]:
         f"  echo hello | {kraft} produce events{server}",
         f"  {kraft} consume events --from-beginning -n 1{server}",
         "",
+        f"Kafka clients: {','.join(node.kafka for node in cluster.nodes[:3])}",
         f"Look: {kraft} status{folder}   Stop: {kraft} down{folder}",
     ]
 

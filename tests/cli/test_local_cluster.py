@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from broker.meta_properties import read_formation, read_meta_properties
-from cli import node_process
+from cli import growth, node_process
 from cli.bootstrap import servers
-from cli.data_directory import exclusive, read_cluster
+from cli.data_directory import LocalCluster, LocalNode, exclusive, read_cluster
 from cli.formation import voter_count
 from cli.invocation import Invocation
 from cli.ports import free_ports, holder_of, is_free, usual_http_port, usual_ports
@@ -61,7 +61,7 @@ def test_from_nothing_to_three_nodes_and_back(kraft, away):
         assert {"node_id", "http", "kafka", "peer", "pid"} == set(node)
         assert node_process.process_identity(node["pid"]) is not None
         assert node["http"].startswith("http://127.0.0.1:")
-        assert node["kafka"] is None
+        assert node["kafka"].startswith("127.0.0.1:")
     assert "Stopped 3 nodes" in kraft("down").out
     assert all(node_process.process_identity(pid) is None for pid in pids(found))
     assert 0 == kraft("down").code
@@ -78,6 +78,80 @@ def test_an_existing_cluster_is_started_with_the_ports_it_had(kraft):
     assert "3 nodes already running." in kraft("up").out
     assert 4 == kraft("up", "-n", "2").code
     assert 0 == kraft("up", "-n", "3").code
+
+
+def test_a_cluster_from_before_the_kafka_listener_gets_one_on_the_port_that_was_kept_for_it(kraft, away):
+    found = up(kraft, "-n", "2")
+    kraft("down")
+    files = sorted(away.glob("kraft-data/node-*/server.properties"))
+    for file in files:
+        lines = [line for line in file.read_text().splitlines() if not line.startswith("listeners=")]
+        file.write_text("\n".join(lines))
+    up(kraft)
+    up(kraft)
+    for file, node in zip(files, found["nodes"], strict=True):
+        assert [f"listeners=PLAINTEXT://{node['kafka']}"] == [
+            line for line in file.read_text().splitlines() if line.startswith("listeners")
+        ]
+
+
+def test_one_node_is_stopped_and_started(kraft):
+    before = up(kraft, "-n", "3")
+    assert {"stopped": [2], "killed": []} == json.loads(kraft("down", "--node", "2", "--format", "json").out)
+    assert "No node was running." in kraft("down", "--node", "2").out
+    after = up(kraft, "--node", "2")
+    assert [True, False, True] == [a == b for a, b in zip(pids(before), pids(after), strict=True)]
+    ended = kraft("up", "--node", "7")
+    assert (3, "kraft: ./kraft-data has no node 7: it has 1, 2, 3\n") == (ended.code, ended.err)
+    assert 3 == kraft("down", "--node", "7").code
+
+
+def test_nodes_are_added_with_the_settings_of_the_others_and_no_vote(kraft, away):
+    before = up(kraft, "-n", "3", "--set", "num.partitions=3")
+    found = up(kraft, "--add", "2", "--set", "log.level=debug")
+    assert [1, 2, 3, 4, 5] == [node["node_id"] for node in found["nodes"]]
+    assert pids(before) == pids(found)[:3]
+    folder = away / "kraft-data" / "node-4"
+    assert found["cluster_id"] == read_meta_properties(folder).cluster_id
+    assert read_formation(folder) is None
+    lines = (folder / "server.properties").read_text().splitlines()
+    assert {"process.roles=broker", "num.partitions=3", "log.level=debug"} <= set(lines)
+    voters = [line for line in lines if line.startswith("controller.quorum.voters=")]
+    assert voters == [
+        line for line in (away / "kraft-data" / "node-1" / "server.properties").read_text().splitlines()
+        if line.startswith("controller.quorum.voters=")
+    ]  # fmt: skip
+    kraft("down")
+    assert 5 == len(up(kraft)["nodes"])
+    ended = kraft("up", "--add", "1")
+    assert ("Added node 6 in", True) == (ended.out[:15], "6 nodes in all." in ended.out)
+    assert "kraft partition move TOPIC --to 1,2,3,4,5,6" in ended.err
+
+
+def test_a_node_that_can_not_be_added_leaves_nothing(kraft, away):
+    up(kraft, "-n", "2")
+    ended = kraft("up", "--add", "1", "--set", "broker.rack=dies@3")
+    assert (1, "node 3 did not start: the disk is full" in ended.err) == (ended.code, True)
+    assert not (away / "kraft-data" / "node-3").exists()
+    assert 2 == len(read_cluster(away / "kraft-data").nodes)
+    (away / "kraft-data" / "node-3" / "data").mkdir(parents=True)
+    ended = kraft("up", "--add", "1")
+    assert (4, "holds data" in ended.err) == (ended.code, True)
+
+
+def test_there_must_be_something_to_add_to(kraft):
+    assert 3 == kraft("up", "--add", "1").code
+    up(kraft)
+    assert 2 == kraft("up", "--add", "1", "-n", "2").code
+    assert "kraft up --add 2" in kraft("up", "-n", "3").err
+
+
+def test_ids_of_brokers_elsewhere_are_not_given_again(away):
+    cluster = LocalCluster("x", away, (LocalNode(1, 8082, 9092, 9093, True, away / "node-1"),))  # noqa: FBT003 - is_voter
+    (node,) = growth.plan(cluster, 1, [1, 4], any_port=False)
+    assert (5, *usual_ports(5)) == (node.node_id, node.http_port, node.kafka_port, node.peer_port)
+    (node,) = growth.plan(cluster, 1, [1, 4], any_port=True)
+    assert node.http_port != usual_ports(5)[0]
 
 
 def test_all_voters_are_formatted_with_one_cluster_and_know_each_other(kraft, away):
