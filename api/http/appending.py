@@ -1,9 +1,9 @@
 """Records into a partition, wherever its leader is: batches built here, appended here or sent to the leader.
 
 Owns the cutting into batches of at most `max.message.bytes` and the two ways of appending them. Refuses a record that
-no batch can hold (413).
-Invariants: S15: what is answered `not_written` was refused before the append; a batch whose bytes may have reached a
-leader is never sent again.
+no batch can hold (413), and an idempotent request that one batch cannot hold (400).
+Invariants: S15: what is answered `not_written` was refused before the append. A batch whose bytes may have reached a
+leader is sent again only where the log would know it again (S13: it carries a producer id); any other one never.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from api.http.errors import RETRIABLE, ApiError, Outcome, too_large
-from api.http.leading import Target, at_leader
+from api.http.errors import RETRIABLE, ApiError, Outcome, bad_request, too_large
+from api.http.idempotence import PRODUCER_SEQ
+from api.http.leading import Target, Write, at_leader
 from metadata.topic_configs import in_force
-from wire.record_batch import HEADER_BYTES, Compression, build_batch
+from wire.record_batch import HEADER_BYTES, Compression, build_batch, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from api.http.context import Context
     from api.http.forwarding import Forwarded
+    from api.http.idempotence import ProducerStamp
     from broker.replication.replica import Replica
     from metadata.image import Broker, Topic
     from wire.record_batch import RecordFields
@@ -47,6 +49,8 @@ class ProduceOptions(NamedTuple):
     expected_offset: int | None
     may_forward: bool
     """False for a request that another node forwarded: this node leads, or nobody here does."""
+    producer: ProducerStamp | None = None
+    """Of an idempotent produce: what its one batch carries."""
 
 
 class Placed(NamedTuple):
@@ -56,12 +60,15 @@ class Placed(NamedTuple):
     last_offset: int
     timestamp_ms: int
     leader: Broker
+    is_duplicate: bool
+    """They were in the log before, at these offsets (S13)."""
 
 
 class ForwardedReceipt(msgspec.Struct):
     base_offset: int
     last_offset: int
     timestamp: int
+    duplicate: bool = False
 
 
 _receipt_decoder: Final = msgspec.json.Decoder(ForwardedReceipt)
@@ -100,9 +107,7 @@ def build_batches(
 ) -> bytearray:
     """The records as one or more batches in a row; `records_bytes_max` is more than their keys and values can hold."""
     limit_bytes = message_bytes_max(context, topic)
-    compression = _COMPRESSION.get(
-        in_force("compression.type", topic.configs, context.node.config.topic_defaults), Compression.NONE
-    )
+    compression = _compression(context, topic)
     bound = records_bytes_max + HEADER_BYTES + RECORD_OVERHEAD_BYTES * len(records)
     if bound <= limit_bytes:
         return build_batch(records, compression=compression)
@@ -110,30 +115,59 @@ def build_batches(
     for run in cut(records, limit_bytes):
         batch = build_batch(run, compression=compression)
         if len(batch) > limit_bytes:
-            raise too_large(
-                f"the record (a batch of {len(batch)} bytes)",
-                limit_bytes=limit_bytes,
-                fix="send a smaller record, or raise the topic's max.message.bytes",
-            )
+            raise _record_too_large(batch, limit_bytes)
         batches += batch
     return batches
+
+
+def build_idempotent_batch(
+    context: Context, topic: Topic, records: Sequence[RecordFields], producer: ProducerStamp
+) -> bytearray:
+    """The records as the one batch that carries their producer's id, epoch and sequence."""
+    limit_bytes = message_bytes_max(context, topic)
+    batch = build_batch(records, compression=_compression(context, topic), **producer._asdict())
+    if len(batch) <= limit_bytes:
+        return batch
+    if len(records) == 1:
+        raise _record_too_large(batch, limit_bytes)
+    raise bad_request(
+        f"with {PRODUCER_SEQ} the records must fit into one batch, but they make {len(batch)} bytes, above "
+        f"max.message.bytes={limit_bytes}: send fewer at once"
+    )
+
+
+def _compression(context: Context, topic: Topic) -> Compression:
+    wanted = in_force("compression.type", topic.configs, context.node.config.topic_defaults)
+    return _COMPRESSION.get(wanted, Compression.NONE)
+
+
+def _record_too_large(batch: bytearray, limit_bytes: int) -> ApiError:
+    return too_large(
+        f"the record (a batch of {len(batch)} bytes)",
+        limit_bytes=limit_bytes,
+        fix="send a smaller record, or raise the topic's max.message.bytes",
+    )
 
 
 async def append_batches(
     context: Context, topic: Topic, partition: int, batches: bytearray, options: ProduceOptions
 ) -> Placed:
-    """Append at the leader, within `options.timeout_ms`."""
+    """Append at the leader, whoever that becomes, within `options.timeout_ms`."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + options.timeout_ms / 1000
+    header = read_header(batches)
+    is_idempotent = header is not None and header.producer_id >= 0
 
     def left_ms() -> int:
         return max(1, int((deadline - clock()) * 1000))
 
     async def here(replica: Replica, leader: Broker) -> Placed:
+        # An append stamps the bytes, and those that may be sent again must be as they came.
+        buffer = bytearray(batches) if is_idempotent else batches
         appended = await replica.append(
-            batches, acks=options.acks, timeout_ms=left_ms(), expected_offset=options.expected_offset
+            buffer, acks=options.acks, timeout_ms=left_ms(), expected_offset=options.expected_offset
         )
-        return Placed(appended.base_offset, appended.last_offset, appended.timestamp_ms, leader)
+        return Placed(appended.base_offset, appended.last_offset, appended.timestamp_ms, leader, appended.is_duplicate)
 
     async def there(leader: Broker) -> Placed:
         query = {"acks": str(options.acks), "timeout": str(left_ms())}
@@ -146,7 +180,7 @@ async def append_batches(
         here=here,
         there=there,
         wait_s=options.timeout_ms / 1000,
-        outcome=Outcome.NOT_WRITTEN,
+        write=Write.IDEMPOTENT if is_idempotent else Write.PLAIN,
     )
 
 
@@ -156,4 +190,4 @@ def _placed(answer: Forwarded, leader: Broker) -> Placed:
     except msgspec.DecodeError:
         message = f"broker {leader.broker_id} took the records, but its answer cannot be read"
         raise ApiError(503, RETRIABLE, message, outcome=Outcome.UNKNOWN) from None
-    return Placed(receipt.base_offset, receipt.last_offset, receipt.timestamp, leader)
+    return Placed(receipt.base_offset, receipt.last_offset, receipt.timestamp, leader, receipt.duplicate)

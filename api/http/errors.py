@@ -24,6 +24,10 @@ NOT_FOUND: Final = 404
 METHOD_NOT_ALLOWED: Final = 405
 NOT_ACCEPTABLE: Final = 406
 REQUEST_TIMEOUT: Final = 408
+FENCED_PRODUCER: Final = 40302
+OUT_OF_ORDER_SEQUENCE: Final = 40901
+WRITTEN_BEFORE: Final = 40902
+UNKNOWN_PRODUCER: Final = 40903
 EXPECTED_OFFSET: Final = 41201
 TOO_LARGE: Final = 413
 OFFSET_OUT_OF_RANGE: Final = 41601
@@ -42,6 +46,8 @@ class Outcome(enum.StrEnum):
 
     NOT_WRITTEN = "not_written"
     UNKNOWN = "unknown"
+    WRITTEN = "written"
+    """Before, by an idempotent produce that this one repeats; where is not known any more (S13)."""
 
 
 class ApiError(Exception):
@@ -92,8 +98,9 @@ _STATUS: Final[dict[ErrorCode, tuple[int, int]]] = {
     ErrorCode.RECORD_LIST_TOO_LARGE: (413, TOO_LARGE),
     ErrorCode.THROTTLING_QUOTA_EXCEEDED: (429, THROTTLED),
     ErrorCode.KAFKA_STORAGE_ERROR: (507, RETRIABLE),
-    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: (409, 40901),
-    ErrorCode.INVALID_PRODUCER_EPOCH: (403, 40301),
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: (409, OUT_OF_ORDER_SEQUENCE),
+    ErrorCode.UNKNOWN_PRODUCER_ID: (409, UNKNOWN_PRODUCER),
+    ErrorCode.INVALID_PRODUCER_EPOCH: (403, FENCED_PRODUCER),
     ErrorCode.UNKNOWN_SERVER_ERROR: (500, SERVER_ERROR),
 }
 
@@ -136,6 +143,8 @@ def from_refusal(refused: RefusedError, *, outcome: Outcome | None = None) -> Ap
         return ApiError(416, OFFSET_OUT_OF_RANGE, refused.message, outcome=outcome, details=details)
     if isinstance(refused, DamagedRangeError):
         return damaged(refused.message, refused.offset, refused.next_offset)
+    if refused.code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+        return ApiError(409, WRITTEN_BEFORE, refused.message, outcome=Outcome.WRITTEN)
     if refused.code in _RETRIABLE:
         kind = StaleRouteError if refused.code in _STALE_ROUTE else ApiError
         return kind(503, RETRIABLE, refused.message, outcome=outcome)

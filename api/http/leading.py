@@ -2,12 +2,19 @@
 
 Owns the way to the leader: which broker it is in the committed image, the wait while one is being elected or made
 known, the translation of what it refuses. A request that another node forwarded is done here or not at all: no loops.
-Invariant: only a `StaleRouteError`, after which nothing was done, leads to another try.
+
+A write waits out a failover: as long as its own timeout allows where another replica may take over, else
+`leader_wait_s` (nobody knows when the only replica comes back). A broker that hands its leaderships over takes no more
+writes of a partition that another can lead: what it appended last, its successor might lack.
+
+Invariants: only a `StaleRouteError`, after which nothing was done, leads to another try, for an idempotent write a
+doubt too (S13); once a try was in doubt, so is the whole, whatever a later one is told (S15).
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from api.http.errors import (
@@ -28,12 +35,21 @@ if TYPE_CHECKING:
 
     from api.http.context import Context
     from broker.replication.replica import Replica
-    from metadata.image import Broker, Topic
+    from metadata.image import Broker, Image, Topic
 
 T = TypeVar("T")
 
 WAIT_FIRST_S: Final = 0.01
 WAIT_MAX_S: Final = 0.2
+
+
+class Write(enum.Enum):
+    """What may be done again after doubt."""
+
+    PLAIN = enum.auto()
+    """Nothing: twice written is a duplicate."""
+    IDEMPOTENT = enum.auto()
+    """All: the log knows it again."""
 
 
 class Target(NamedTuple):
@@ -52,40 +68,73 @@ async def at_leader(
     here: Callable[[Replica, Broker], Awaitable[T]],
     there: Callable[[Broker], Awaitable[T]],
     wait_s: float,
-    outcome: Outcome | None = None,
+    write: Write | None = None,
 ) -> T:
-    """`here` with the local replica or `there` with the broker that leads; a refused write is told `outcome`."""
-    context = target.context
+    """`here` with the local replica or `there` with the broker that leads; what a refused `write` is told has an
+    outcome.
+    """
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + min(wait_s, context.settings.leader_wait_s)
+    began = loop.time()
     pause = WAIT_FIRST_S
+    in_doubt = False
     while True:
         try:
-            return await _try(target, here, there, outcome)
-        except StaleRouteError:
-            if not target.may_forward or context.is_draining or loop.time() + pause > give_up:
+            return await _try(target, here, there, write)
+        except ApiError as error:
+            in_doubt = in_doubt or error.outcome is Outcome.UNKNOWN
+            if in_doubt and error.outcome is not Outcome.WRITTEN:
+                error.outcome = Outcome.UNKNOWN
+            may_retry = target.may_forward and (isinstance(error, StaleRouteError) or _is_repeatable(error, write))
+            if not may_retry or loop.time() + pause - began > _patience_s(target, wait_s, write):
                 raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, WAIT_MAX_S)
+
+
+def _is_repeatable(error: ApiError, write: Write | None) -> bool:
+    return write is Write.IDEMPOTENT and error.outcome is Outcome.UNKNOWN and error.status in (503, 507)
+
+
+def _patience_s(target: Target, wait_s: float, write: Write | None) -> float:
+    """How long to go on trying, as things are now."""
+    context, topic, partition, _ = target
+    if write is not None and not context.is_draining and others_may_lead(context.node.image, topic, partition):
+        return wait_s
+    return min(wait_s, context.settings.leader_wait_s)
+
+
+def others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
+    """Whether there is a broker in service that may be elected, besides the one that leads now."""
+    state = image.partition(topic.topic_id, partition)
+    if state is None:
+        return False
+    leader = image.leader_of(image.topics[topic.topic_id], partition)
+    candidates = {*state.in_sync_replicas, *state.eligible_leader_replicas}
+    if leader is not None:
+        candidates.discard(leader.broker_id)
+    return any((broker := image.brokers.get(candidate)) and broker.in_service for candidate in candidates)
 
 
 async def _try(
     target: Target,
     here: Callable[[Replica, Broker], Awaitable[T]],
     there: Callable[[Broker], Awaitable[T]],
-    outcome: Outcome | None,
+    write: Write | None,
 ) -> T:
     context, named, partition, may_forward = target
     node = context.node
     image = node.image
     topic = image.topics.get(named.topic_id)
     if topic is None:
-        raise _told(topic_not_found(named.name), outcome)
+        raise _told(topic_not_found(named.name), write)
     leader = image.leader_of(topic, partition)
     if leader is None:
-        raise stale(f"partition {partition} of topic {topic.name!r} has no leader at the moment: try again", outcome)
+        leaderless = stale(f"partition {partition} of topic {topic.name!r} has no leader at the moment: try again")
+        raise _told(leaderless, write)
     try:
         if leader.broker_id == node.broker_id:
+            if write is not None and node.is_draining and others_may_lead(image, topic, partition):
+                raise stale(f"broker {leader.broker_id} is handing partition {partition} of {topic.name!r} over")
             return await here(node.replica(topic.topic_id, partition), leader)
         if not may_forward:
             raise stale(f"broker {leader.broker_id} leads partition {partition} of topic {topic.name!r}, not this one")
@@ -99,12 +148,12 @@ async def _try(
     except ApiError as told:
         error = told
     error.headers.update(leader_headers(context, leader))
-    raise _told(error, outcome) from None
+    raise _told(error, write) from None
 
 
-def stale(message: str, outcome: Outcome | None = None) -> StaleRouteError:
-    return StaleRouteError(503, RETRIABLE, message, outcome=outcome)
+def stale(message: str) -> StaleRouteError:
+    return StaleRouteError(503, RETRIABLE, message)
 
 
-def _told(error: ApiError, outcome: Outcome | None) -> ApiError:
-    return error if outcome is None else error.with_outcome(outcome)
+def _told(error: ApiError, write: Write | None) -> ApiError:
+    return error if write is None else error.with_outcome(Outcome.NOT_WRITTEN)

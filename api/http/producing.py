@@ -1,18 +1,26 @@
 """One request's records, spread over partitions and appended: the core that every produce route shares.
 
 Owns the grouping by partition and the outcome of every single record. Partitions are appended at the same time, the
-records of one partition in the order of the request (S14). Refuses what the query cannot mean: an expected offset for
-more than one batch.
+records of one partition in the order of the request (S14). Refuses what a request cannot mean: an expected offset for
+several partitions, a producer's sequence for what is not one batch of one partition.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from api.http.appending import ACKS, Placed, ProduceOptions, append_batches, build_batches
+from api.http.appending import (
+    ACKS,
+    Placed,
+    ProduceOptions,
+    append_batches,
+    build_batches,
+    build_idempotent_batch,
+)
 from api.http.errors import BATCH, ApiError, Outcome, bad_request, partition_not_found
-from api.http.routing import is_forwarded, leader_headers, redirect_to_leader
+from api.http.idempotence import one_named_partition, producer_stamp
+from api.http.routing import check_partition, is_forwarded, leader_headers, redirect_to_leader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,11 +28,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.http.context import Context
+    from api.http.idempotence import ProducerStamp
     from api.http.parameters import Parameters
     from metadata.image import Broker, Topic
     from wire.record_batch import RecordFields
-
-IDEMPOTENCE_HEADERS: Final = ("Producer-Id", "Producer-Epoch", "Producer-Seq")
 
 
 class Written(NamedTuple):
@@ -36,11 +43,14 @@ class Written(NamedTuple):
     append_times_ms: Sequence[int]
     """-1 where the record kept its own timestamp."""
     errors: dict[int, ApiError]
-    leaders: set[Broker]
+    leaders: dict[int, Broker]
+    """By broker id."""
+    is_duplicate: bool = False
+    """All of it was in the log before, at these offsets (S13)."""
 
     def headers(self, context: Context) -> dict[str, str]:
         """`X-Leader-*`, where one partition's leader took everything."""
-        return leader_headers(context, next(iter(self.leaders))) if len(self.leaders) == 1 else {}
+        return leader_headers(context, next(iter(self.leaders.values()))) if len(self.leaders) == 1 else {}
 
 
 class Produce(NamedTuple):
@@ -54,17 +64,15 @@ class Produce(NamedTuple):
 
 
 def open_produce(context: Context, request: web.Request, topic: Topic, parameters: Parameters) -> Produce:
-    """Read what all produce routes take from the query; call before the body is read."""
-    for header in IDEMPOTENCE_HEADERS:
-        if header in request.headers:
-            raise bad_request(f"the header {header} is not supported yet: idempotent produce comes later; leave it out")
+    """Read what all produce routes take from the query and the headers; call before the body is read."""
+    producer = producer_stamp(request)
     acks = ACKS[parameters.choice("acks", "all", tuple(ACKS))]
     timeout_ms = parameters.integer(
         "timeout", context.settings.produce_timeout_ms, minimum=1, maximum=context.settings.produce_timeout_ms_max
     )
     expected_offset = parameters.optional_integer("expected_offset")
     wants_redirect = parameters.flag("redirect")
-    options = ProduceOptions(acks, timeout_ms, expected_offset, may_forward=not is_forwarded(request))
+    options = ProduceOptions(acks, timeout_ms, expected_offset, not is_forwarded(request), producer)
     return Produce(context, request, topic, options, wants_redirect)
 
 
@@ -85,6 +93,8 @@ async def write(
 ) -> Written:
     """Append all records. `named`: the partition that each asks for; `body_bytes`: what they came in."""
     context, topic = produce.context, produce.topic
+    if produce.options.producer is not None:
+        return await _write_idempotent(produce, records, one_named_partition(named), produce.options.producer)
     if named is None and _are_unkeyed(records):
         partition = context.partition_choice.next_partition(context.node.image, topic)
         return await _write_one(produce, partition, records, body_bytes)
@@ -112,9 +122,28 @@ async def _write_one(produce: Produce, partition: int, records: Sequence[RecordF
         if count == 1 or produce.options.expected_offset is not None:
             raise
         return await _write_many(produce, partitions, records, body_bytes)
+    return await _append_all(produce, partition, batches, count)
+
+
+async def _write_idempotent(
+    produce: Produce, records: Sequence[RecordFields], partition: int, producer: ProducerStamp
+) -> Written:
+    """All of them or none: they are one batch."""
+    context, topic = produce.context, produce.topic
+    check_partition(topic, partition)
+    if produce.wants_redirect:
+        redirect_to_leader(context, produce.request, topic, partition)
+    batch = build_idempotent_batch(context, topic, records, producer)
+    return await _append_all(produce, partition, batch, len(records))
+
+
+async def _append_all(produce: Produce, partition: int, batches: bytearray, count: int) -> Written:
     placed = await append_batches(produce.context, produce.topic, partition, batches, produce.options)
     offsets = range(placed.base_offset, placed.base_offset + count)
-    return Written(partitions, offsets, [placed.timestamp_ms] * count, {}, {placed.leader})
+    times = [placed.timestamp_ms] * count
+    return Written(
+        [partition] * count, offsets, times, {}, {placed.leader.broker_id: placed.leader}, placed.is_duplicate
+    )
 
 
 async def _write_many(
@@ -125,7 +154,7 @@ async def _write_many(
     groups: dict[int, list[int]] = {}
     for index, partition in enumerate(assigned):
         groups.setdefault(partition, []).append(index)
-    written = Written(assigned, [-1] * len(records), [-1] * len(records), errors, set())
+    written = Written(assigned, [-1] * len(records), [-1] * len(records), errors, {})
     await asyncio.gather(*(_write_group(produce, group, records, body_bytes, written) for group in groups.values()))
     return written
 
@@ -181,7 +210,7 @@ def _note(written: Written, group: list[int], placed: Placed) -> None:
     for position, index in enumerate(group):
         offsets[index] = placed.base_offset + position
         times[index] = placed.timestamp_ms
-    written.leaders.add(placed.leader)
+    written.leaders[placed.leader.broker_id] = placed.leader
 
 
 def produce_route(

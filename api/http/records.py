@@ -13,6 +13,7 @@ from api.http.appending import RECORD_OVERHEAD_BYTES, append_batches
 from api.http.bodies import read_body
 from api.http.context import context_of, now_ms
 from api.http.errors import ApiError, bad_request
+from api.http.idempotence import PRODUCER_SEQ, not_as_stream
 from api.http.media import JSON, MSGPACK, NDJSON, OCTET_STREAM, RECORD_BATCH, content_type, unsupported
 from api.http.one_record import named_partition, write_fields, write_one
 from api.http.parameters import Parameters
@@ -66,7 +67,8 @@ async def post_records(request: web.Request) -> web.StreamResponse:
 
 async def _post_json(produce: Produce, partition: int | None) -> web.StreamResponse:
     request, context = produce.request, produce.context
-    if request.content_length is None and request.can_read_body:
+    is_idempotent = produce.options.producer is not None
+    if request.content_length is None and request.can_read_body and not is_idempotent:
         return await post_stream(produce, partition)
     body = await read_body(request, context.settings)
     if not body:
@@ -77,6 +79,8 @@ async def _post_json(produce: Produce, partition: int | None) -> web.StreamRespo
         documents = split_documents(body)
         if len(documents) < 2:
             raise error from None
+        if is_idempotent:
+            raise not_as_stream() from None
         return body_reply(await receipts_of(produce, partition, documents))
     return await write_one(produce, partition, record, body_bytes=len(body))
 
@@ -120,11 +124,13 @@ async def _post_batches(produce: Produce, partition: int | None) -> web.Response
     # What another node took as lines or as JSON may be larger as batches, by so much for each record.
     extra_bytes = RECORD_OVERHEAD_BYTES * context.settings.batch_records_max
     body = bytearray(await read_body(produce.request, context.settings, extra_bytes=extra_bytes))
-    count = 0
-    for batch in iterate_batches(body):
-        if batch.producer_id >= 0:
-            raise bad_request("a batch carries a producer_id: idempotent produce comes later; send it without one")
-        count += batch.record_count
+    if produce.options.producer is not None:
+        raise bad_request(
+            f"{PRODUCER_SEQ} does not go with record batches: these carry their producer's ids themselves"
+        )
+    batches = list(iterate_batches(body))
+    if len(batches) > 1 and any(batch.producer_id >= 0 for batch in batches):
+        raise bad_request(f"a batch with a producer_id is sent by itself: the body has {len(batches)} batches")
     placed = await append_batches(context, topic, partition, body, produce.options)
     receipt = {
         "error_code": 200,
@@ -133,7 +139,9 @@ async def _post_batches(produce: Produce, partition: int | None) -> web.Response
         "partition_id": partition,
         "base_offset": placed.base_offset,
         "last_offset": placed.last_offset,
-        "record_count": count,
+        "record_count": sum(batch.record_count for batch in batches),
         "timestamp": placed.timestamp_ms,
     }
+    if placed.is_duplicate:
+        receipt["duplicate"] = True
     return json_reply(receipt, headers=leader_headers(context, placed.leader))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from api.http import json_guard
 from api.http.bodies import read_body
 from api.http.context import context_of, now_ms
@@ -60,6 +62,7 @@ def _successes(
     produce: Produce, entries: list[EntryV3], records: list[RecordFields], written: Written
 ) -> list[EntryReceiptV3]:
     cluster_id, topic, errors = produce.context.node.cluster_id, produce.topic.name, written.errors
+    duplicate = written.is_duplicate or UNSET
     rows: Iterable[tuple[EntryV3, RecordFields, int, int, int]] = zip(
         entries, records, written.partitions, written.offsets, written.append_times_ms, strict=True
     )
@@ -76,6 +79,7 @@ def _successes(
             timestamp if appended_ms < 0 else appended_ms,
             None if entry.key is None else data_receipt(entry.key, key),
             None if entry.value is None else data_receipt(entry.value, value),
+            duplicate,
         )
         for entry, (key, value, _, timestamp), partition, offset, appended_ms in rows
     ]

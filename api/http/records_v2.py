@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from api.http.errors import bad_request
 from api.http.records_v3 import HeaderV3, PartitionField, TimestampField, timestamp_ms
@@ -74,6 +74,8 @@ class OffsetsV2(Struct, gc=False):
     offsets: Sequence[OffsetV2]
     key_schema_id: int | None = None
     value_schema_id: int | None = None
+    duplicate: bool | UnsetType = UNSET
+    """True where all of it was in the log before, at these offsets; else left out."""
 
 
 json_decoder: Final = msgspec.json.Decoder(JsonRecords)

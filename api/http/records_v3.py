@@ -10,7 +10,7 @@ import datetime as dt
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from api.http.errors import ApiError
 from api.http.producing import Produce, Written
@@ -117,6 +117,8 @@ class ReceiptV3(Struct, gc=False):
     timestamp: int
     key: DataReceipt | None
     value: DataReceipt | None
+    duplicate: bool | UnsetType = UNSET
+    """True where the record was in the log before, at this offset; else left out."""
 
 
 class EntryReceiptV3(Struct, gc=False):
@@ -129,6 +131,7 @@ class EntryReceiptV3(Struct, gc=False):
     timestamp: int
     key: DataReceipt | None
     value: DataReceipt | None
+    duplicate: bool | UnsetType = UNSET
 
 
 record_decoder: Final = msgspec.json.Decoder(RecordV3)
@@ -177,6 +180,7 @@ def receipt_of(
         timestamp if appended_ms < 0 else appended_ms,
         _bytes_receipt(key) if record is None else data_receipt(record.key, key),
         _bytes_receipt(value) if record is None else data_receipt(record.value, value),
+        written.is_duplicate or UNSET,
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from api.http.records_v2 import OffsetsV2, OffsetV2
 from api.http.replies import json_reply
 
@@ -26,7 +28,8 @@ async def offsets_reply(produce: Produce, written: Written) -> web.Response:
     ]
     for index, error in errors.items():
         offsets[index] = _failed(written.partitions[index], error)
-    return json_reply(OffsetsV2(offsets), headers=written.headers(produce.context))
+    answer = OffsetsV2(offsets, duplicate=written.is_duplicate or UNSET)
+    return json_reply(answer, headers=written.headers(produce.context))
 
 
 def _failed(partition: int, error: ApiError) -> OffsetV2:

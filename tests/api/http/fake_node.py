@@ -21,6 +21,7 @@ from broker.replication.replica import Fetched
 from kraft.status import QuorumStatus, VoterStatus
 from logstore.log_answers import Appended, DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from logstore.log_config import LogConfig
+from logstore.producer_state import ProducedBatch, ProducerState
 from metadata.apply import apply
 from metadata.commands import Proposal
 from metadata.controller import Controller, ControllerSettings
@@ -39,6 +40,7 @@ class FakeLog:
         self.batches: list[bytes] = []
         self.log_start_offset = 0
         self.log_end_offset = 0
+        self.producers = ProducerState()
         self.damaged: tuple[int, int] | None = None
         """The first offset that the disk lost, and the one to read on from."""
         self.grown = asyncio.Condition()
@@ -73,10 +75,19 @@ class FakeReplica:
         assert acks in (-1, 0, 1)
         assert timeout_ms > 0
         batches = check_batches(buffer, max_batch_bytes=self._config.max_message_bytes)
+        if duplicates := self.log.producers.check(batches):
+            return Appended(duplicates[0].base_offset, duplicates[-1].last_offset, 0, -1, is_duplicate=True)
         if expected_offset is not None and expected_offset != self.log.log_end_offset:
             raise ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=self.log.log_end_offset)
-        if self._failures:
-            raise self._failures.pop(0)
+        failure = self._failures.pop(0) if self._failures else None
+        if isinstance(failure, RefusedError | AssertionError):
+            raise failure
+        appended = await self._write(buffer, batches)
+        if failure is not None:
+            raise failure
+        return appended
+
+    async def _write(self, buffer, batches) -> Appended:
         base_offset, now_ms = self.log.log_end_offset, -1
         for batch in batches:
             stamp(buffer, batch.position, base_offset=self.log.log_end_offset, leader_epoch=self.leader_epoch)
@@ -84,6 +95,11 @@ class FakeReplica:
                 now_ms = 1_800_000_000_000
                 stamp_log_append_time(buffer, batch.position, timestamp_ms=now_ms)
             self.log.batches.append(bytes(memoryview(buffer)[batch.position : batch.position + batch.size_bytes]))
+            if batch.producer_id >= 0:
+                last_offset = self.log.log_end_offset + batch.record_count - 1
+                placed = (batch.base_sequence, batch.last_sequence, self.log.log_end_offset, last_offset)
+                known = ProducedBatch(*placed, batch.max_timestamp)
+                self.log.producers.learn(batch.producer_id, batch.producer_epoch, known, now_ms=0)
             self.log.log_end_offset += batch.record_count
         async with self.log.grown:
             self.log.grown.notify_all()
@@ -144,13 +160,14 @@ class FakeNode:
         self.cluster_id = CLUSTER_ID
         self.config = SimpleNamespace(topic_defaults=cluster.topic_defaults)
         self.quorum = FakeQuorum()
+        self.is_draining = False
         self.not_ready: list[str] = []
         self.failure: BaseException | None = None
         self.admin_failures: list[Exception] = []
-        self.replica_failures: list[Exception] = []
-        """Raised by `replica()`, one a call."""
+        self.replica_failures: list[Exception | None] = []
+        """Raised by `replica()`, one a call; None: not this time."""
         self.append_failures: list[Exception] = []
-        """Raised by appends, one a call, after everything was checked."""
+        """Raised by appends, one a call, after everything was checked; what is in doubt has been written."""
 
     @property
     def image(self) -> Image:
@@ -167,8 +184,8 @@ class FakeNode:
         return self.cluster.ask(request)
 
     def replica(self, topic_id: uuid.UUID, partition: int) -> FakeReplica:
-        if self.replica_failures:
-            raise self.replica_failures.pop(0)
+        if self.replica_failures and (failure := self.replica_failures.pop(0)) is not None:
+            raise failure
         topic = self.image.topics.get(topic_id)
         if topic is None:
             raise RefusedError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "no such partition here")

@@ -212,8 +212,6 @@ async def test_record_batches_pass_through_as_they_are(api):
     assert [b"v1", b"v2"] * 2 == [record.value for record in api.cluster.records("t", 1)]
     answer = await api("POST", path, data=bytes(batch)[:-1], headers=headers)
     assert (400, 40002) == (answer.status, answer.body["error_code"])
-    idempotent = build_batch([(b"k", b"v1", (), 5)], producer_id=7, producer_epoch=0, base_sequence=0)
-    assert 400 == (await api("POST", path, data=bytes(idempotent), headers=headers)).status
     assert 400 == (await api("POST", RECORDS, data=bytes(batch), headers=headers)).status
     assert 200 == (await api("POST", RECORDS + "?partition_id=1", data=bytes(batch), headers=headers)).status
 
