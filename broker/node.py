@@ -6,6 +6,7 @@ this process is registered (S10), and to run on once the quorum failed.
 
 import asyncio
 import itertools
+import ssl
 import uuid
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
@@ -19,12 +20,16 @@ from broker.errors import OutcomeUnknownError
 from broker.event_log import logger
 from broker.health import Health, health_of
 from broker.heartbeats import Heartbeats
+from broker.isr_changes import InSyncReplicasChanges
 from broker.log_directories import LogDirectories
 from broker.meta_properties import Formation, MetaProperties
 from broker.node_config import NodeConfig
 from broker.quorum_membership import quorum_for
 from broker.reconciler import Reconciler
-from broker.replication.replica import Replica
+from broker.replication.fetcher import FetchSettings
+from broker.replication.fetchers import Fetchers
+from broker.replication.replica import Replica, Surroundings
+from broker.replication.throttle import ReplicationThrottle
 from broker.waiting_room import WaitingRoom
 from kraft.quorum import MetadataQuorum  # noqa: TC001 - a public attribute's type
 from logstore.log_config import LogConfig
@@ -67,7 +72,8 @@ class Node:
         self._log = logger()
         self._loop = asyncio.get_running_loop()
         self._clock: Clock = SystemClock()
-        self._waiting_room = WaitingRoom(self._loop)
+        self.waiting_room = WaitingRoom(self._loop)
+        """Where answers wait for a partition's progress: keys are those of its `Replica`."""
         self._cluster_image = ClusterImage(identity.cluster_id, post=self._loop.call_soon_threadsafe, on_bug=self.fail)
         self.quorum: MetadataQuorum = quorum_for(config, identity, formation, self._cluster_image)
         self._controller = ActiveController(
@@ -87,14 +93,35 @@ class Node:
             clock=self._clock,
             on_offline=self._disk_failed,
         )
+        self._replication_tls: ssl.SSLContext | None = None
+        self._heartbeats: Heartbeats | None = None
+        self._fetchers = Fetchers(self._fetch_settings(), self._run)
         self._reconciler = Reconciler(
             broker_id=self.broker_id,
             image=self._cluster_image.image,
             directories=self._directories,
             make_replica=self._make_replica,
+            fetchers=self._fetchers,
+            topic_defaults=config.topic_defaults,
             loop=self._loop,
         )
-        self._heartbeats: Heartbeats | None = None
+        self._isr_changes = InSyncReplicasChanges(
+            self.admin,
+            broker_id=self.broker_id,
+            broker_epoch=lambda: self.broker_epoch,
+            led=self._reconciler.led,
+            check_interval_s=config.replica_lag_time_max_ms / 2000,
+        )
+        self._surroundings = Surroundings(
+            broker_id=self.broker_id,
+            clock=self._clock,
+            waiting_room=self.waiting_room,
+            lag_time_max_ms=config.replica_lag_time_max_ms,
+            epoch_in_service=self._epoch_in_service,
+            wants_in_sync_change=self._isr_changes.consider,
+            damaged=self._damaged,
+        )
+        self._told_damaged: set[tuple[UUID, int]] = set()
         self._sequence = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -117,16 +144,25 @@ class Node:
         self.quorum.on_failure(self._quorum_failed)
         self.quorum.on_request(self._answer_peer)
         self._cluster_image.observe(self._introduce_peers)
+        self._cluster_image.observe(self._fetchers.see)
         self._cluster_image.observe(self._reconciler.see)
         self._cluster_image.observe(self._controller.see)
         await self.quorum.start()
         self._run(self._controller.run(), "controller")
 
-    async def start(self, *, http: Endpoint, listeners: Mapping[str, Endpoint] | None = None) -> None:
+    async def start(
+        self,
+        *,
+        http: Endpoint,
+        listeners: Mapping[str, Endpoint] | None = None,
+        replication_tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Open the log directories, register, heartbeat; returns before the broker is unfenced (see `readiness`).
 
-        `listeners`: the Kafka listeners as advertised, by name.
+        `listeners`: the Kafka listeners as advertised, by name; followers come to the one that the configuration names
+        for replication. `replication_tls`: what this broker's own fetchers show and trust there; None: no TLS.
         """
+        self._replication_tls = replication_tls
         await self._directories.open(self._reconciler.config_of)
         self._heartbeats = Heartbeats(
             self._link,
@@ -139,6 +175,7 @@ class Node:
         )
         self._heartbeats.lost("DAMAGED", self._directories.damaged())
         self._run(self._heartbeats.run(), "heartbeats")
+        self._run(self._isr_changes.run(), "in-sync replicas")
         self._run(self._directories.maintain(), "log maintenance")
 
     async def hand_over(self) -> None:
@@ -161,13 +198,14 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._reconciler.close()
         await self._directories.close()
-        self._waiting_room.close()
+        self.waiting_room.close()
         await self.quorum.stop()
 
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self._loop.create_task(work, name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A task of the node never ends by itself: what ended it is a bug, and the node stops."""
@@ -190,6 +228,37 @@ class Node:
         if self._heartbeats is not None:
             states = ((key, self.image.partition(*key)) for key in partitions)
             self._heartbeats.lost("MISSING", [key for key, state in states if state and len(state.replicas) > 1])
+
+    def _damaged(self, replica: Replica) -> None:
+        """S18: its leadership moves to a replica that is intact, and this one begins anew; the only one stays."""
+        state = self.image.partition(*replica.key)
+        if state is None or len(state.replicas) == 1 or replica.key in self._told_damaged:
+            return
+        self._told_damaged.add(replica.key)
+        self._log.error("partition damaged: leaving it to its other replicas", log=replica.name)
+        if self._heartbeats is not None:
+            self._heartbeats.lost("DAMAGED", [replica.key])
+
+    def _epoch_in_service(self, broker_id: int) -> int | None:
+        broker = self.image.brokers.get(broker_id)
+        return broker.epoch if broker is not None and broker.in_service else None
+
+    def _fetch_settings(self) -> FetchSettings:
+        config = self.config
+        return FetchSettings(
+            broker_id=self.broker_id,
+            cluster_id=self.cluster_id,
+            broker_epoch=lambda: self.broker_epoch,
+            clock=self._clock,
+            throttle=ReplicationThrottle(),
+            tls=lambda: self._replication_tls,
+            max_wait_ms=config.replica_fetch_wait_max_ms,
+            min_bytes=config.replica_fetch_min_bytes,
+            partition_max_bytes=config.replica_fetch_max_bytes,
+            response_max_bytes=config.replica_fetch_response_max_bytes,
+            answer_timeout_s=config.replica_socket_timeout_ms / 1000,
+            reconnect_s=config.replica_fetch_backoff_ms / 1000,
+        )
 
     def _registration(self, http: Endpoint, listeners: Mapping[str, Endpoint]) -> RegistrationRequest:
         host, port = self.config.advertised_peer
@@ -288,7 +357,7 @@ class Node:
                 self.quorum.set_peer_endpoint(broker_id, broker.peer.host, broker.peer.port)
 
     def _make_replica(self, log: PartitionLog) -> Replica:
-        return Replica(log, broker_id=self.broker_id, waiting_room=self._waiting_room, clock=self._clock)
+        return Replica(log, self._surroundings)
 
 
 def _check_speaks_for_itself(node_id: int, request: AdminRequest) -> None:

@@ -3,20 +3,24 @@
 Owns the replicas of this broker. Works through what changed in slices, so that a topic of a thousand partitions does
 not hold up the loop; whoever asks for a partition first gets it made at once. Invariants:
 - S10: leads only under the broker epoch of this process's own registration, never under that of an earlier life.
-- S17: folders go by topic id; one whose id a caught-up image does not hold belongs to a deleted topic, and goes.
+- S17: folders go by topic id; one whose id a caught-up image does not hold belongs to a deleted topic, and goes. So
+  does a replica that the image assigns to other brokers: its partition was moved.
+- S18: a damaged log neither leads nor follows before the image counts it nowhere; then it begins anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from uuid import UUID
 
 from broker.event_log import logger
 from broker.log_directories import LogDirectories
+from broker.replication.fetchers import Fetchers
 from broker.replication.replica import Replica
 from logstore.log_config import LogConfig
 from logstore.partition_log import PartitionLog
+from metadata import topic_configs
 from metadata.delta import Delta
-from metadata.image import Image, Topic
+from metadata.image import Image, Partition, Topic
 from wire.errors import ErrorCode, RefusedError
 
 SLICE_S = 0.005
@@ -34,9 +38,14 @@ class Reconciler:
         image: Image,
         directories: LogDirectories,
         make_replica: MakeReplica,
+        fetchers: Fetchers,
+        topic_defaults: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        """`topic_defaults`: the broker's values of topic settings, by topic key."""
         self._broker_id = broker_id
+        self._fetchers = fetchers
+        self._topic_defaults = topic_defaults
         self._broker_epoch: int | None = None
         self._image = image
         self._directories = directories
@@ -57,8 +66,9 @@ class Reconciler:
         """This process has its epoch and a caught-up image: take the roles, and let deleted topics' folders go."""
         self._broker_epoch = broker_epoch
         for log in self._directories.logs():
-            if log.topic_id not in self._image.topics:
-                self._log.info("folder of a deleted topic", topic=log.topic_name, partition=log.partition)
+            state = self._image.partition(*log.key)
+            if state is None or self._broker_id not in state.replicas:
+                self._log.info("folder that is no replica any more", topic=log.topic_name, partition=log.partition)
                 self._delete(log.topic_id, log.partition)
         self._look_at_all()
 
@@ -81,10 +91,15 @@ class Reconciler:
             self._slice = None
 
     def resign(self, partitions: Iterable[tuple[UUID, int]]) -> None:
-        """Lead these no more, whatever the metadata says: their disk failed (S19), or this process stops."""
-        for key in partitions:
+        """Neither lead nor follow these, whatever the metadata says: their disk failed (S19), or this process stops."""
+        for key in list(partitions):
+            self._fetchers.unfollow(key)
             if (replica := self.replicas.get(key)) is not None:
                 replica.resign()
+
+    def led(self) -> list[Replica]:
+        """What this broker leads and others follow."""
+        return [replica for replica in self.replicas.values() if replica.is_leader and replica.follower_states()]
 
     def see(self, image: Image, delta: Delta) -> None:
         """A new image, and what changed since the one before."""
@@ -176,21 +191,47 @@ class Reconciler:
             return
         state = topic.partitions[partition]
         if self._broker_id not in state.replicas:
+            if (topic_id, partition) in self.replicas:
+                self._log.info("replica moved away", topic=topic.name, partition=partition, now_on=state.replicas)
+                self._delete(topic_id, partition)
             return
         replica = self.replicas.get((topic_id, partition))
         if replica is None:
             log = self._directories.log(topic_id, topic.name, partition, self._config_of(topic))
             replica = self.replicas[topic_id, partition] = self._make_replica(log)
-        if self._leads(topic, partition):
-            replica.lead(leader_epoch=state.leader_epoch, in_sync_replicas=state.in_sync_replicas)
-        else:
-            replica.resign()
+        self._take_role(replica, topic, state)
 
-    def _leads(self, topic: Topic, partition: int) -> bool:
-        leader = self._image.leader_of(topic, partition)
-        if leader is None or leader.broker_id != self._broker_id or leader.epoch != self._broker_epoch:
+    def _take_role(self, replica: Replica, topic: Topic, state: Partition) -> None:
+        leader = self._image.leader_of(topic, replica.partition)
+        if self._directories.is_offline(*replica.key):
+            leader = None
+        if leader is not None and leader.broker_id == self._broker_id and leader.epoch == self._broker_epoch:
+            self._fetchers.unfollow(replica.key)
+            replica.lead(state, min_in_sync_replicas=self._min_in_sync_replicas(topic))
+            return
+        replica.resign()
+        if leader is not None and leader.broker_id != self._broker_id and self._may_follow(replica, state):
+            self._fetchers.follow(replica, state, leader)
+        else:
+            self._fetchers.unfollow(replica.key)
+
+    def _may_follow(self, replica: Replica, state: Partition) -> bool:
+        """True unless its log is damaged; once nobody counts on it, a damaged one is dropped and fetched anew (S18)."""
+        log = replica.log
+        if log.damaged_from is None:
+            return True
+        if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
             return False
-        return not self._directories.is_offline(topic.topic_id, partition)
+        self._log.warning("damaged replica begins anew", log=log.name, damaged_from=log.damaged_from)
+        try:
+            log.truncate_fully_and_start_at(log.log_start_offset)
+        except OSError as error:
+            self._log.error("damaged replica not dropped", log=log.name, reason=str(error))
+            return False
+        return log.damaged_from is None
+
+    def _min_in_sync_replicas(self, topic: Topic) -> int:
+        return topic_configs.min_in_sync_replicas(topic.configs, self._topic_defaults)
 
     def _configure(self, topic: Topic) -> None:
         config = self._config_of(topic)
@@ -198,6 +239,7 @@ class Reconciler:
             replica = self.replicas.get((topic.topic_id, partition))
             if replica is not None:
                 replica.log.config = config
+                self._look_at([replica.key])  # min.insync.replicas decides when the high watermark moves
 
     def config_of(self, topic_id: UUID, _topic_name: str) -> LogConfig:
         """A topic's settings as the image has them, the broker's defaults for one that it does not know."""
@@ -209,6 +251,7 @@ class Reconciler:
 
     def _delete(self, topic_id: UUID, partition: int) -> None:
         self._due.pop((topic_id, partition), None)
+        self._fetchers.unfollow((topic_id, partition))
         replica = self.replicas.pop((topic_id, partition), None)
         if replica is not None:
             replica.resign()

@@ -1,35 +1,41 @@
 """One partition on this broker: its log, and the role that the committed metadata gives it.
 
-Owns the way of an append (role -> record batch check and stamp -> log -> sync -> high watermark -> answer) and of a
-fetch (bounds -> log, or the wait for more). Refuses both unless this broker leads the partition. Invariants:
-- S2/S12: nothing at or above the high watermark is ever returned.
+Owns the way of an append (role -> record batch check and stamp -> log -> sync -> high watermark -> answer), of a fetch
+(bounds -> log, or the wait for more) and of a follower's fetch (the pure core judges it). Refuses all of them unless
+this broker leads the partition. Invariants:
+- S2/S12: nothing at or above the high watermark is ever returned to a client.
 - S4/S7: a batch is stamped with the epoch in which it was appended; an append whose leadership ended before its offset
-  became durable is answered "unknown", never "done" and never "failed" (S15).
+  was safe is answered "unknown", never "done" and never "failed" (S15).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+from uuid import UUID
 
 from broker.clock import Clock
 from broker.errors import ExpectedOffsetError, OutcomeUnknownError
-from broker.replication.leader import PartitionLeader
+from broker.replication.divergence import NO_EPOCH, EpochEnd
+from broker.replication.leader import (
+    Acknowledged,
+    Diverging,
+    EpochInService,
+    FollowerFetch,
+    FollowerState,
+    OutOfRange,
+    PartitionLeader,
+)
 from broker.waiting_room import WaitingRoom
 from logstore.log_answers import Appended, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from logstore.partition_log import PartitionLog
+from metadata.image import Partition
+from metadata.requests import InSyncReplicasChange
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import check_batches
 
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
-NO_EPOCH: Final = -1
-
-
-class EpochEnd(NamedTuple):
-    """The largest leader epoch that this log knows up to the one asked for, and the offset at which it ends."""
-
-    epoch: int
-    end_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +50,49 @@ class Fetched:
     """Where the log of whoever asked parts from this one (KIP-320); then the slice is empty."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all replicas of a broker share."""
+
+    broker_id: int
+    clock: Clock
+    waiting_room: WaitingRoom
+    lag_time_max_ms: int
+    epoch_in_service: EpochInService
+    """By the image of now: who may join in-sync replicas, and in which broker epoch."""
+    wants_in_sync_change: Callable[["Replica"], None]
+    """A leader's in-sync replicas may change: `wanted_in_sync_change` is to be asked soon."""
+    damaged: Callable[["Replica"], None]
+    """A read met damage (S18); told again and again."""
+
+
 class Replica:
     """A partition's log in its present role."""
 
-    __slots__ = ("_broker_id", "_clock", "_leader", "_waiting_room", "high_watermark_key", "log", "log_end_key")
+    __slots__ = ("_leader", "_of", "high_watermark_key", "log", "log_end_key", "on_durable")
 
-    def __init__(self, log: PartitionLog, *, broker_id: int, waiting_room: WaitingRoom, clock: Clock) -> None:
+    def __init__(self, log: PartitionLog, surroundings: Surroundings) -> None:
         self.log = log
-        self._broker_id = broker_id
-        self._waiting_room = waiting_room
-        self._clock = clock
-        self._leader: PartitionLeader | None = None
-        self.high_watermark_key = (log.topic_id, log.partition)
+        self.high_watermark_key = log.key
         """In the waiting room: whoever waits for the high watermark of this partition to reach an offset."""
-        self.log_end_key = (log.topic_id, log.partition, "log end")
+        self.log_end_key = (*log.key, "log end")
         """In the waiting room: whoever waits for the log end (followers)."""
+        self.on_durable: Callable[[Replica], None] | None = None
+        """As a follower: who waits for what was fetched to be synced."""
+        self._of = surroundings
+        self._leader: PartitionLeader | None = None
         log.on_durable = self._durable
+
+    def __repr__(self) -> str:
+        return f"Replica({self.name}, {'leader' if self._leader else 'follower'})"
+
+    @property
+    def key(self) -> tuple[UUID, int]:
+        return self.log.key
+
+    @property
+    def name(self) -> str:
+        return self.log.name
 
     @property
     def topic(self) -> str:
@@ -91,19 +124,45 @@ class Replica:
         """The offset after the last one that can be read."""
         return self.log.high_watermark
 
-    def lead(self, *, leader_epoch: int, in_sync_replicas: tuple[int, ...]) -> None:
-        """Become the leader in `leader_epoch`; staying it in the same epoch changes nothing (S4)."""
-        if self._leader is not None:
-            if self._leader.leader_epoch == leader_epoch:
-                return
-            self.resign()
+    @property
+    def knows_high_watermark(self) -> bool:
+        """A new leader may lag behind what its predecessor showed, until the watermark has passed the epoch's start.
+
+        Before, "the latest offset" is no answer for a client (OFFSET_NOT_AVAILABLE, KIP-207).
+        """
+        return self._leader is not None and self.log.high_watermark >= self._leader.epoch_start_offset
+
+    @property
+    def has_enough_in_sync(self) -> bool:
+        """Writes with acks=all are admitted (`min.insync.replicas`)."""
+        return self._leader is not None and self._leader.has_enough_in_sync
+
+    def follower_states(self) -> tuple[FollowerState, ...]:
+        """As the leader: what is known of each follower; empty elsewhere."""
+        return () if self._leader is None else self._leader.follower_states()
+
+    # ---- roles
+
+    def lead(self, state: Partition, *, min_in_sync_replicas: int) -> None:
+        """Lead as the image says; in the same leader epoch that is news of the in-sync replicas only (S4)."""
+        leader = self._leader
+        if leader is not None and leader.leader_epoch == state.leader_epoch:
+            leader.committed(state, min_in_sync_replicas=min_in_sync_replicas)
+            self._show_high_watermark(leader)
+            return
+        self.resign()
         log = self.log
+        self.on_durable = None
         self._leader = PartitionLeader(
-            broker_id=self._broker_id,
-            leader_epoch=leader_epoch,
-            in_sync_replicas=in_sync_replicas,
+            broker_id=self._of.broker_id,
+            state=state,
+            min_in_sync_replicas=min_in_sync_replicas,
             high_watermark=log.high_watermark,
+            log_end_offset=log.log_end_offset,
             durable_end_offset=log.durable_end_offset,
+            lag_time_max_ms=self._of.lag_time_max_ms,
+            now_ms=self._now_ms(),
+            epoch_in_service=self._of.epoch_in_service,
         )
         self._show_high_watermark(self._leader)
 
@@ -114,49 +173,74 @@ class Replica:
         epoch, self._leader = self._leader.leader_epoch, None
         lost = OutcomeUnknownError(
             ErrorCode.NOT_LEADER_OR_FOLLOWER,
-            f"broker {self._broker_id} led {self.topic}-{self.partition} in epoch {epoch} and does no longer: "
+            f"broker {self._of.broker_id} led {self.name} in epoch {epoch} and does no longer: "
             "what was being written may or may not be kept",
         )
-        self._waiting_room.failed(self.high_watermark_key, lost)
-        self._waiting_room.failed(self.log_end_key, lost)
+        self._of.waiting_room.failed(self.high_watermark_key, lost)
+        self._of.waiting_room.failed(self.log_end_key, lost)
+
+    # ---- writing
 
     async def append(
         self, buffer: bytearray, *, acks: int, timeout_ms: int, expected_offset: int | None = None
     ) -> Appended:
         """Append whole record batches; at acks=-1 return when they are below the high watermark.
 
-        Raises RefusedError (nothing was written) or OutcomeUnknownError (acks=-1 only: written, not yet durable).
+        Raises RefusedError (nothing was written; NOT_ENOUGH_REPLICAS among them) or OutcomeUnknownError (acks=-1 only:
+        written, not yet safe).
+        """
+        appended = self.append_now(buffer, acks=acks, expected_offset=expected_offset)
+        if acks == ACKS_ALL and self.log.high_watermark <= appended.last_offset:
+            await self._replicated(appended, timeout_ms)
+        return appended
+
+    def append_now(self, buffer: bytearray, *, acks: int, expected_offset: int | None = None) -> Appended:
+        """As `append`, without the wait: at acks=-1 the answer is due when the high watermark passes the last offset.
+
+        Raises as `append`; OutcomeUnknownError also for a disk that failed while writing.
         """
         leader = self._require_leader()
         log = self.log
+        if acks == ACKS_ALL and not leader.has_enough_in_sync:
+            raise RefusedError(
+                ErrorCode.NOT_ENOUGH_REPLICAS,
+                f"{self.name} has {len(leader.in_sync_replicas)} in-sync replicas {list(leader.in_sync_replicas)}, too "
+                "few for acks=all by min.insync.replicas: nothing was written; try again when its brokers are back",
+            )
         batches = check_batches(buffer, max_batch_bytes=log.config.max_message_bytes)
         if expected_offset is not None and expected_offset != log.log_end_offset:
             raise ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=log.log_end_offset)
         try:
-            appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._clock.wall_ms())
+            appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._of.clock.wall_ms())
         except OSError as error:
             raise OutcomeUnknownError(
                 ErrorCode.KAFKA_STORAGE_ERROR,
-                f"{self.topic}-{self.partition}: the disk failed while writing ({error}); it may or may not be kept",
+                f"{self.name}: the disk failed while writing ({error}); it may or may not be kept",
             ) from error
-        self._waiting_room.advanced(self.log_end_key, log.log_end_offset)
+        self._of.waiting_room.advanced(self.log_end_key, log.log_end_offset)
         self._durable(log)
-        if acks == ACKS_ALL and log.high_watermark <= appended.last_offset:
-            await self._replicated(appended, timeout_ms)
         return appended
 
     async def _replicated(self, appended: Appended, timeout_ms: int) -> None:
         threshold = appended.last_offset + 1
         try:
-            reached = await self._waiting_room.reached(self.high_watermark_key, threshold, timeout_ms=timeout_ms)
+            reached = await self._of.waiting_room.reached(self.high_watermark_key, threshold, timeout_ms=timeout_ms)
         except OutcomeUnknownError as lost:
             raise OutcomeUnknownError(lost.code, lost.message) from None
         if not reached:
-            raise OutcomeUnknownError(
-                ErrorCode.REQUEST_TIMED_OUT,
-                f"{self.topic}-{self.partition}: offsets {appended.base_offset} to {appended.last_offset} were written "
-                f"but not yet safe after timeout={timeout_ms} ms: they may or may not be kept",
-            )
+            raise self.not_yet_safe(appended, timeout_ms=timeout_ms)
+
+    def not_yet_safe(self, appended: Appended, *, timeout_ms: int) -> OutcomeUnknownError:
+        """What a writer with acks=all is told at its timeout: it may or may not be kept (S15)."""
+        enough = self.has_enough_in_sync
+        return OutcomeUnknownError(
+            ErrorCode.REQUEST_TIMED_OUT if enough else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+            f"{self.name}: offsets {appended.base_offset} to {appended.last_offset} were written but not yet safe "
+            f"after timeout={timeout_ms} ms{'' if enough else ' (too few replicas are in sync)'}: they may or may not "
+            "be kept",
+        )
+
+    # ---- reading
 
     async def fetch(self, offset: int, *, max_bytes: int, min_bytes: int = 1, timeout_ms: int = 0) -> Fetched:
         """Whole batches from the one that holds `offset` on, at least one where there is one.
@@ -164,20 +248,24 @@ class Replica:
         Where fewer than `min_bytes` are there, waits for more until `timeout_ms`. Raises RefusedError:
         OFFSET_OUT_OF_RANGE (`OffsetOutOfRangeError`, with both bounds) or NOT_LEADER_OR_FOLLOWER.
         """
-        self._require_leader()
-        self._check_bounds(offset)
-        fetched = self._read(offset, max_bytes)
-        deadline_ms = self._clock.monotonic_ms() + timeout_ms
+        fetched = self.fetch_now(offset, max_bytes=max_bytes)
+        deadline_ms = self._of.clock.monotonic_ms() + timeout_ms
         while len(fetched.slice.data) < min_bytes:
-            left_ms = deadline_ms - self._clock.monotonic_ms()
+            left_ms = deadline_ms - self._of.clock.monotonic_ms()
             threshold = max(self.high_watermark, offset) + 1
             if not await self._more(threshold, left_ms):
                 break
-            self._check_bounds(offset)
-            fetched = self._read(offset, max_bytes)
+            fetched = self.fetch_now(offset, max_bytes=max_bytes)
             if fetched.slice.next_offset < self.high_watermark:
                 break  # the next batch would not fit: more will not come
         return fetched
+
+    async def _more(self, threshold: int, timeout_ms: float) -> bool:
+        try:
+            return await self._of.waiting_room.reached(self.high_watermark_key, threshold, timeout_ms=timeout_ms)
+        except OutcomeUnknownError:
+            self._require_leader()
+            return True
 
     def fetch_now(
         self,
@@ -193,16 +281,20 @@ class Replica:
         Raises RefusedError as `fetch`, and FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH.
         """
         leader = self._require_leader(current_leader_epoch)
-        if last_fetched_epoch != NO_EPOCH and (diverging := self._divergence(leader, offset, last_fetched_epoch)):
-            return self._nothing(offset, diverging)
-        self._check_bounds(offset)
-        return self._read(offset, max_bytes, at_least_one=at_least_one)
+        log = self.log
+        if last_fetched_epoch != NO_EPOCH:
+            end = leader.end_of_epoch(log, last_fetched_epoch)
+            if end.epoch < last_fetched_epoch or end.end_offset < offset:
+                return self._nothing(offset, end)
+        if not log.log_start_offset <= offset <= log.log_end_offset:
+            raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=log.high_watermark)
+        return self._read(offset, max_bytes, upper_offset=log.high_watermark, at_least_one=at_least_one)
 
     def fetch_as_follower(
         self,
         *,
         broker_id: int,
-        broker_epoch: int,  # noqa: ARG002 - what an expansion of the in-sync replicas will be based on (S9)
+        broker_epoch: int,
         current_leader_epoch: int,
         fetch_offset: int,
         last_fetched_epoch: int,
@@ -213,58 +305,36 @@ class Replica:
 
         Whoever calls has checked that the request comes from that broker in its registered epoch (S9). Never waits:
         for more, wait for `log_end_key` to reach `fetch_offset + 1`. Raises RefusedError: NOT_LEADER_OR_FOLLOWER (also
-        for a broker that holds no replica), FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, OFFSET_OUT_OF_RANGE
-        (`OffsetOutOfRangeError`), KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE.
+        for a broker that holds no replica), FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, STALE_BROKER_EPOCH,
+        OFFSET_OUT_OF_RANGE (`OffsetOutOfRangeError`), KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE.
         """
         leader = self._require_leader(current_leader_epoch)
         log = self.log
-        if last_fetched_epoch != NO_EPOCH and (diverging := self._divergence(leader, fetch_offset, last_fetched_epoch)):
-            return self._nothing(fetch_offset, diverging)
-        if not log.log_start_offset <= fetch_offset <= log.log_end_offset:
-            raise OffsetOutOfRangeError(fetch_offset, earliest=log.log_start_offset, latest=log.log_end_offset)
-        if leader.durable(broker_id, fetch_offset):
-            self._show_high_watermark(leader)
-        if fetch_offset == log.log_end_offset:
-            return self._nothing(fetch_offset)
-        found = log.read(fetch_offset, max_bytes=max_bytes, upper_offset=log.log_end_offset, at_least_one=at_least_one)
-        return Fetched(found, log.high_watermark, log.log_start_offset, log.log_end_offset)
+        fetch = FollowerFetch(
+            broker_id=broker_id,
+            broker_epoch=broker_epoch,
+            leader_epoch=current_leader_epoch,
+            fetch_offset=fetch_offset,
+            last_fetched_epoch=last_fetched_epoch,
+        )
+        match leader.fetched(fetch, log, now_ms=self._now_ms()):
+            case Diverging(end):
+                return self._nothing(fetch_offset, end)
+            case OutOfRange(log_start_offset, log_end_offset):
+                raise OffsetOutOfRangeError(fetch_offset, earliest=log_start_offset, latest=log_end_offset)
+            case Acknowledged(high_watermark_moved, wants_change):
+                if high_watermark_moved:
+                    self._show_high_watermark(leader)
+                if wants_change:
+                    self._of.wants_in_sync_change(self)
+        return self._read(fetch_offset, max_bytes, upper_offset=log.log_end_offset, at_least_one=at_least_one)
 
     def end_offset_for_epoch(self, leader_epoch: int, *, current_leader_epoch: int = NO_EPOCH) -> EpochEnd:
         """Where `leader_epoch` ends in this log, (-1, -1) where it cannot say (OffsetsForLeaderEpoch, KIP-101).
 
         Raises RefusedError: NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
         """
-        return self._end_of(leader_epoch, self._require_leader(current_leader_epoch))
-
-    def _end_of(self, epoch: int, leader: PartitionLeader) -> EpochEnd:
-        log = self.log
-        epochs = log.leader_epochs
-        latest = NO_EPOCH if epochs.latest is None else epochs.latest
-        if latest < epoch <= leader.leader_epoch:
-            # Nothing was written between `latest` and this leader's first record, which begins at the log's end.
-            return EpochEnd(epoch if latest == NO_EPOCH or epoch == leader.leader_epoch else latest, log.log_end_offset)
-        return EpochEnd(*epochs.end_offset_for(epoch, log.log_end_offset))
-
-    def _divergence(self, leader: PartitionLeader, fetch_offset: int, last_fetched_epoch: int) -> EpochEnd | None:
-        """Where the fetcher's log leaves this one: the last common epoch's end; None where it is a part of this one."""
-        end = self._end_of(last_fetched_epoch, leader)
-        log = self.log
-        if NO_EPOCH in end or fetch_offset < log.log_start_offset:
-            raise OffsetOutOfRangeError(fetch_offset, earliest=log.log_start_offset, latest=log.log_end_offset)
-        return end if end.epoch < last_fetched_epoch or end.end_offset < fetch_offset else None
-
-    def _nothing(self, offset: int, diverging: EpochEnd | None = None) -> Fetched:
-        log = self.log
-        return Fetched(
-            LogSlice(b"", offset, offset), log.high_watermark, log.log_start_offset, log.log_end_offset, diverging
-        )
-
-    async def _more(self, threshold: int, timeout_ms: float) -> bool:
-        try:
-            return await self._waiting_room.reached(self.high_watermark_key, threshold, timeout_ms=timeout_ms)
-        except OutcomeUnknownError:
-            self._require_leader()
-            return True
+        return self._require_leader(current_leader_epoch).end_of_epoch(self.log, leader_epoch)
 
     def offset_for_timestamp(self, timestamp_ms: int) -> TimestampOffset | None:
         """The first readable record at or after `timestamp_ms` (ListOffsets); None where there is none."""
@@ -277,36 +347,73 @@ class Replica:
         if leader is None:
             raise RefusedError(
                 ErrorCode.NOT_LEADER_OR_FOLLOWER,
-                f"broker {self._broker_id} does not lead {self.topic}-{self.partition}: ask its leader",
+                f"broker {self._of.broker_id} does not lead {self.name}: ask its leader",
             )
-        if current_leader_epoch not in (NO_EPOCH, leader.leader_epoch):
-            is_old = current_leader_epoch < leader.leader_epoch
-            raise RefusedError(
-                ErrorCode.FENCED_LEADER_EPOCH if is_old else ErrorCode.UNKNOWN_LEADER_EPOCH,
-                f"leader epoch {current_leader_epoch} of {self.topic}-{self.partition} "
-                + (f"is over, it is {leader.leader_epoch}" if is_old else "is not known here yet: try again"),
-            )
+        if current_leader_epoch != NO_EPOCH:
+            leader.check_leader_epoch(current_leader_epoch)
         return leader
 
-    def _check_bounds(self, offset: int) -> None:
+    def _read(self, offset: int, max_bytes: int, *, upper_offset: int, at_least_one: bool) -> Fetched:
         log = self.log
-        if not log.log_start_offset <= offset <= log.log_end_offset:
-            raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=log.high_watermark)
-
-    def _read(self, offset: int, max_bytes: int, *, at_least_one: bool = True) -> Fetched:
-        log = self.log
-        if offset >= log.high_watermark:
+        if offset >= upper_offset:
             return self._nothing(offset)
-        found = log.read(offset, max_bytes=max_bytes, upper_offset=log.high_watermark, at_least_one=at_least_one)
+        try:
+            found = log.read(offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one)
+        except RefusedError:
+            if log.damaged_from is not None:
+                self._of.damaged(self)
+            raise
         return Fetched(found, log.high_watermark, log.log_start_offset, log.log_end_offset)
+
+    def _nothing(self, offset: int, diverging: EpochEnd | None = None) -> Fetched:
+        log = self.log
+        nothing = LogSlice(b"", offset, offset)
+        return Fetched(nothing, log.high_watermark, log.log_start_offset, log.log_end_offset, diverging)
+
+    # ---- in-sync replicas
+
+    def wanted_in_sync_change(self) -> InSyncReplicasChange | None:
+        """As the leader: the change that is due now; from here on it is pending until it is answered (S2)."""
+        leader = self._leader
+        if leader is None:
+            return None
+        change = leader.wanted_change(log_end_offset=self.log.log_end_offset, now_ms=self._now_ms())
+        self._show_high_watermark(leader)
+        if change is None:
+            return None
+        topic_id, partition = self.key
+        return InSyncReplicasChange(
+            topic_id=topic_id,
+            partition=partition,
+            leader_epoch=change.leader_epoch,
+            partition_epoch=change.partition_epoch,
+            in_sync_replicas=change.in_sync_replicas,
+        )
+
+    def in_sync_change_refused(self, change: InSyncReplicasChange, code: ErrorCode) -> None:
+        """Nothing changed, for this reason."""
+        if (leader := self._leader) is not None and leader.leader_epoch == change.leader_epoch:
+            leader.change_refused(code, partition_epoch=change.partition_epoch)
+            self._show_high_watermark(leader)
+
+    def in_sync_change_in_doubt(self, change: InSyncReplicasChange) -> None:
+        """Nobody knows whether it happened."""
+        if (leader := self._leader) is not None and leader.leader_epoch == change.leader_epoch:
+            leader.change_in_doubt(partition_epoch=change.partition_epoch)
+
+    # ---- what is safe
 
     def _durable(self, log: PartitionLog) -> None:
         leader = self._leader
-        if leader is not None and leader.durable(self._broker_id, log.durable_end_offset):
+        if leader is None:
+            if self.on_durable is not None:
+                self.on_durable(self)
+        elif leader.durable(log.durable_end_offset):
             self._show_high_watermark(leader)
 
     def _show_high_watermark(self, leader: PartitionLeader) -> None:
-        if leader.high_watermark > self.log.high_watermark:
-            self.log.advance_high_watermark(leader.high_watermark)
-        assert self.log.high_watermark <= self.log.log_end_offset
-        self._waiting_room.advanced(self.high_watermark_key, self.log.high_watermark)
+        if self.log.advance_high_watermark(leader.high_watermark):
+            self._of.waiting_room.advanced(self.high_watermark_key, self.log.high_watermark)
+
+    def _now_ms(self) -> int:
+        return int(self._of.clock.monotonic_ms())

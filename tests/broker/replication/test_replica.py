@@ -4,18 +4,20 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.clock import SystemClock
 from broker.errors import ExpectedOffsetError, OutcomeUnknownError
-from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
+from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica, Surroundings
 from broker.waiting_room import WaitingRoom
 from logstore.flusher import Flusher
 from logstore.log_answers import OffsetOutOfRangeError
 from logstore.log_config import LogConfig
 from logstore.log_directory import LogDirectory
 from logstore.storage import PosixStorage
+from metadata.image import Partition as PartitionState
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import build_batch, iterate_batches
 
@@ -59,11 +61,28 @@ class Partition:
         self.disk = disk
         self.storage = storage
         self.log = directory.create_log(uuid.uuid4(), "pay", 0, LogConfig())
-        self.replica = Replica(self.log, broker_id=BROKER, waiting_room=room, clock=SystemClock())
+        self.wanting: list[Replica] = []
+        self.damaged: list[Replica] = []
+        surroundings = Surroundings(
+            broker_id=BROKER,
+            clock=SystemClock(),
+            waiting_room=room,
+            lag_time_max_ms=30_000,
+            epoch_in_service={2: 20, 3: 30}.get,
+            wants_in_sync_change=self.wanting.append,
+            damaged=self.damaged.append,
+        )
+        self.replica = Replica(self.log, surroundings)
 
-    def lead(self, leader_epoch: int = 1) -> Replica:
-        self.replica.lead(leader_epoch=leader_epoch, in_sync_replicas=(BROKER,))
+    def lead(self, leader_epoch: int = 1, **state: Any) -> Replica:
+        self.replica.lead(led_by_us(leader_epoch=leader_epoch, **state), min_in_sync_replicas=2)
         return self.replica
+
+
+def led_by_us(**state: Any) -> PartitionState:
+    """Alone unless said otherwise."""
+    one = {"replicas": (BROKER,), "in_sync_replicas": (BROKER,), "leader": BROKER, "leader_broker_epoch": 10}
+    return PartitionState(**(one | state))
 
 
 @pytest.fixture
