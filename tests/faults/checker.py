@@ -109,12 +109,15 @@ def _acknowledged_and_read_survive(partition: _Partition) -> Iterator[Violation]
             if send.outcome is Outcome.ACKNOWLEDGED:
                 for offset, value in zip(send.offsets, send.values, strict=True):
                     if offset >= final.log_start_offset and kept.get(offset) != value:
-                        what = f"{value} was acknowledged at {offset}, where {kept.get(offset, 'nothing')} is"
+                        found = kept.get(offset, "nothing")
+                        what = f"{value} was acknowledged at {offset}, where {final.source} has {found}"
                         yield Violation("lost-write", partition.name, what)
         for poll in partition.polls:
             for offset, value in poll.records:
                 if offset >= final.log_start_offset and offset not in kept:
-                    yield Violation("lost-read", partition.name, f"{value} was read at {offset}, where nothing is")
+                    yield Violation(
+                        "lost-read", partition.name, f"{value} was read at {offset}, where {final.source} has nothing"
+                    )
 
 
 def _only_what_was_sent(partition: _Partition, home: Mapping[str, str]) -> Iterator[Violation]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tests.faults.history import Creation, Final, Outcome, Poll, Send
-from tests.faults.record_batches import decode, encode
+from tests.faults.record_batches import NOBODY, Producer, decode, encode
 
 RECORD_BATCH = "application/vnd.kafka.recordbatch"
 TOPICS = "/v3/clusters/-/topics"
@@ -83,7 +83,14 @@ class Client:
     # --- produce ------------------------------------------------------------------------------------------------------
 
     def send_batch(
-        self, topic: str, partition: int, values: tuple[str, ...], *, acks: str = "all", timeout_ms: int = 5000
+        self,
+        topic: str,
+        partition: int,
+        values: tuple[str, ...],
+        *,
+        acks: str = "all",
+        timeout_ms: int = 5000,
+        producer: Producer = NOBODY,
     ) -> tuple[Send, Answer | None]:
         """One record batch as it will lie in the log; what became of it, and the answer if there was one."""
         began_s = time.monotonic()
@@ -91,9 +98,8 @@ class Client:
         answer: Answer | None = None
         offsets: tuple[int, ...] = ()
         try:
-            answer = self.request(
-                "POST", path, encode(values, timestamp_ms=int(time.time() * 1000)), {"Content-Type": RECORD_BATCH}
-            )
+            batch = encode(values, timestamp_ms=int(time.time() * 1000), producer=producer)
+            answer = self.request("POST", path, batch, {"Content-Type": RECORD_BATCH})
             outcome = Outcome.ACKNOWLEDGED if answer.status == 200 else _outcome_told(answer.json())
         except NotSentError:
             outcome = Outcome.REFUSED
@@ -139,6 +145,17 @@ class Client:
             sends.append(Send(f"{topic}-{partition}", values, began_s, ended_s, outcome, offsets))
         return sends
 
+    def new_producer(self) -> Producer | None:
+        """A producer id of its own; None where the cluster has none to give just now."""
+        try:
+            answer = self.request("POST", "/v3/clusters/-/producers", b"{}")
+        except (NotSentError, DoubtfulError):
+            return None
+        if answer.status == 503:
+            return None
+        assert answer.status in {200, 201}, (answer.status, answer.body[:500])
+        return Producer(answer.json()["producer_id"], answer.json()["producer_epoch"], 0)
+
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def poll(self, topic: str, partition: int, offset: int, *, timeout_ms: int = 0) -> Poll | None:
@@ -174,11 +191,20 @@ class Client:
 
     # --- topics -------------------------------------------------------------------------------------------------------
 
-    def create_topic(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> Creation:
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = 1,
+        configs: Mapping[str, str] | None = None,
+        *,
+        replication_factor: int | None = None,
+    ) -> Creation:
+        """Where no factor is given, with the cluster's own."""
         wanted = {
             "topic_name": name,
             "partitions_count": partitions,
             "configs": [{"name": key, "value": value} for key, value in (configs or {}).items()],
+            **({} if replication_factor is None else {"replication_factor": replication_factor}),
         }
         try:
             answer = self.request("POST", TOPICS, json.dumps(wanted).encode())

@@ -37,10 +37,11 @@ def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float =
 class Node:
     """One node's process, over several lives."""
 
-    def __init__(self, node_id: int, directory: Path, port: int, pid: int) -> None:
+    def __init__(self, node_id: int, directory: Path, port: int, pid: int, *, kafka_port: int | None = None) -> None:
         self.node_id = node_id
         self.directory = directory
         self.port = port
+        self.kafka_port = kafka_port
         self.pid = pid
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -137,7 +138,8 @@ class Cluster:
         assert answer.returncode == 0, answer.stderr
         for node in json.loads(answer.stdout)["nodes"]:
             node_id, port = node["node_id"], int(node["http"].rsplit(":", 1)[1])
-            self.nodes[node_id] = Node(node_id, directory / f"node-{node_id}", port, node["pid"])
+            kafka_port = int(node["kafka"].rsplit(":", 1)[1]) if node["kafka"] else None
+            self.nodes[node_id] = Node(node_id, directory / f"node-{node_id}", port, node["pid"], kafka_port=kafka_port)
 
     def __getitem__(self, node_id: int) -> Node:
         return self.nodes[node_id]
@@ -146,9 +148,26 @@ class Cluster:
     def ports(self) -> list[int]:
         return [node.port for node in self.nodes.values()]
 
+    @property
+    def kafka_ports(self) -> list[int]:
+        return [node.kafka_port for node in self.nodes.values() if node.kafka_port is not None]
+
     def wait_ready(self) -> None:
         for node in self.nodes.values():
             node.wait_ready()
+
+    def wait_in_sync(self, topic: str, partitions: int, *, timeout_s: float = READY_S) -> None:
+        """Every partition has a leader, and every replica is in sync again (L1)."""
+        for partition in range(partitions):
+            path = f"/v3/clusters/-/topics/{topic}/partitions/{partition}/replicas"
+
+            def in_sync(path: str = path) -> bool:
+                with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+                    replicas = next(iter(self.nodes.values())).ask(path)["data"]
+                    return all(replica["is_in_sync"] for replica in replicas)
+                return False
+
+            wait_until(in_sync, f"all replicas of {topic}-{partition} are in sync", timeout_s=timeout_s)
 
     def restart_dead(self) -> None:
         """Start every node that does not run, and wait until all are ready."""

@@ -44,11 +44,12 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """All that a partition held when the faults were over."""
+    """All that a partition held when the faults were over, read through its leader or from one replica's disk."""
 
     partition: str
     records: tuple[tuple[int, str], ...]
     log_start_offset: int = 0
+    source: str = "leader"
 
 
 @dataclass(frozen=True, slots=True)

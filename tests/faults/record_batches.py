@@ -6,6 +6,7 @@ offsets are not what they must be.
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from crc32c import crc32c
 
@@ -33,7 +34,18 @@ def read_varint(buffer: bytes, position: int) -> tuple[int, int]:
             return (value >> 1) ^ -(value & 1), position
 
 
-def encode(values: tuple[str, ...], *, timestamp_ms: int) -> bytes:
+class Producer(NamedTuple):
+    """What an idempotent producer writes into a batch (KIP-98); nothing of it by default."""
+
+    producer_id: int = -1
+    epoch: int = -1
+    base_sequence: int = -1
+
+
+NOBODY = Producer()
+
+
+def encode(values: tuple[str, ...], *, timestamp_ms: int, producer: Producer = NOBODY) -> bytes:
     """One uncompressed batch of unkeyed records."""
     records = bytearray()
     for index, value in enumerate(values):
@@ -41,7 +53,7 @@ def encode(values: tuple[str, ...], *, timestamp_ms: int) -> bytes:
         body = b"\0" + varint(0) + varint(index) + varint(-1) + varint(len(content)) + content + varint(0)
         records += varint(len(body)) + body
     count = len(values)
-    tail = struct.pack(">hiqqqhii", 0, count - 1, timestamp_ms, timestamp_ms, -1, -1, -1, count) + records
+    tail = struct.pack(">hiqqqhii", 0, count - 1, timestamp_ms, timestamp_ms, *producer, count) + records
     head = struct.pack(">qiibI", 0, len(tail) + CRC_COVERS_FROM - 12, -1, 2, crc32c(tail))
     return head + tail
 

@@ -79,6 +79,19 @@ def test_a_planted_defect_is_named(name):
     assert name in names(history)
 
 
+def test_a_replica_that_lacks_what_was_acknowledged_is_named():
+    history = clean()
+    history["replica"] = Final("t-0", ((0, A), (1, B)), source="replica 2")
+    lost = [violation for violation in check(history.values()) if violation.name == "lost-write"]
+    assert ["c was acknowledged at 2, where replica 2 has nothing"] == [violation.what for violation in lost]
+
+
+def test_replicas_that_differ_are_inconsistent_also_where_nothing_was_acknowledged():
+    history = clean()
+    history["replica"] = Final("t-0", ((0, A), (1, B), (2, C), (3, "f")), source="replica 2")
+    assert "inconsistent-offset" in names(history)
+
+
 def test_a_value_in_reversed_order_within_its_batch_is_torn():
     history = clean()
     history["final"] = Final("t-0", ((0, A), (1, B), (2, C), (3, "e"), (4, D)))

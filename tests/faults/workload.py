@@ -33,12 +33,15 @@ class Workload:
 
     def start(self, *, producers: int = 3, pollers: int = 1, creators: int = 0) -> None:
         for work, count in ((self._produce, producers), (self._poll, pollers), (self._create, creators)):
-            for index in range(count):
-                seed = self._chance.randrange(2**32)
-                name = f"{work.__name__.strip('_')}-{index}"
-                thread = threading.Thread(target=self._run, args=(work, name, random.Random(seed)), name=name)
-                self._threads.append(thread)
-                thread.start()
+            self._begin(work, count)
+
+    def _begin(self, work: Callable[[str, random.Random], None], count: int) -> None:
+        for index in range(count):
+            seed = self._chance.randrange(2**32)
+            name = f"{work.__name__.strip('_')}-{index}"
+            thread = threading.Thread(target=self._run, args=(work, name, random.Random(seed)), name=name)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()

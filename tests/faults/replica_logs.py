@@ -1,0 +1,38 @@
+"""What lies on each node's disk, read from outside: a replica's segment files, without asking the node.
+
+Owns the way from a node's folder to its records. Refuses (ValueError) a broken batch below the end; the file may grow
+while it is read, so a batch that is not whole yet ends it.
+"""
+
+import struct
+from pathlib import Path
+
+from tests.faults.history import Final
+from tests.faults.record_batches import decode
+
+LENGTH = struct.Struct(">qi")
+
+
+def read_replica(node_directory: Path, node_id: int, topic: str, partition: int) -> Final | None:
+    """Everything that this node holds of the partition; None where it holds no folder of it."""
+    folders = list(node_directory.glob(f"data/{topic}-{partition}.*"))
+    folders = [folder for folder in folders if not folder.name.endswith(".deleted")]
+    if not folders:
+        return None
+    assert len(folders) == 1, folders
+    segments = sorted(folders[0].glob("*.log"))
+    records: list[tuple[int, str]] = []
+    for segment in segments:
+        records += decode(_whole_batches(segment.read_bytes()))
+    start = int(segments[0].stem) if segments else 0
+    return Final(f"{topic}-{partition}", tuple(records), start, f"replica {node_id}")
+
+
+def _whole_batches(content: bytes) -> bytes:
+    position = 0
+    while position + LENGTH.size <= len(content):
+        _, length = LENGTH.unpack_from(content, position)
+        if length <= 0 or position + LENGTH.size + length > len(content):
+            break
+        position += LENGTH.size + length
+    return content[:position]
