@@ -1,0 +1,107 @@
+"""A follower holds what its leader holds, whatever happens on the way; what it acknowledges is on its disk."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.replication.replica import ACKS_ALL, ACKS_LEADER
+from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, state_of, until, values_of
+from wire.errors import ErrorCode, RefusedError
+
+
+async def test_s2_acks_all_is_answered_when_every_in_sync_replica_has_synced_it(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as (one, two, three):
+        state = state_of((1, 2, 3))
+        leader = one.lead(state)
+        followers = [broker.follow(one, state) for broker in (two, three)]
+        appended = await leader.append(batch(b"a", b"b"), acks=ACKS_ALL, timeout_ms=20_000)
+        assert 0 == appended.base_offset
+        assert 2 == leader.high_watermark
+        for follower in followers:
+            assert 2 == follower.log.synced_end_offset, "S2: durable before it was acknowledged"
+            assert [b"a", b"b"] == values_of(follower)
+        await leader.append(batch(b"c"), acks=ACKS_ALL, timeout_ms=20_000)
+        await until(lambda: all(follower.high_watermark == 3 for follower in followers))
+
+
+async def test_many_partitions_come_with_one_request(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        for partition in range(20):
+            one.lead(state, partition)
+            two.follow(one, state, partition)
+        await until(lambda: any(len(asked.topics[0].partitions) == 20 for asked in one.asked))
+        sends = [
+            one.replica(partition).append(batch(b"x%d" % partition), acks=ACKS_ALL, timeout_ms=20_000)
+            for partition in range(20)
+        ]
+        await asyncio.gather(*sends)
+        assert [[b"x%d" % p] for p in range(20)] == [values_of(two.replica(p)) for p in range(20)]
+
+
+async def test_a_follower_finds_its_leader_again(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        leader, follower = one.lead(state), two.follow(one, state)
+        await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        await one.shut()
+        await leader.append(batch(b"b"), acks=ACKS_LEADER, timeout_ms=0)
+        await one.open(one.registration.listeners["PLAINTEXT"].port)
+        await leader.append(batch(b"c"), acks=ACKS_ALL, timeout_ms=20_000)
+        assert [b"a", b"b", b"c"] == values_of(follower)
+
+
+async def test_s5_a_diverged_leader_of_before_cuts_what_its_successor_never_had(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as (one, two, three):
+        first = state_of((1, 2, 3))
+        one.lead(first)
+        for broker in (two, three):
+            broker.follow(one, first)
+        await one.replica().append(batch(b"kept"), acks=ACKS_ALL, timeout_ms=20_000)
+        for broker in (two, three):
+            broker.fetchers.unfollow((TOPIC_ID, 0))
+        await one.replica().append(batch(b"lost"), acks=ACKS_LEADER, timeout_ms=0)
+        second = state_of((1, 2, 3), leader=2, leader_epoch=2, in_sync_replicas=(2, 3), partition_epoch=1)
+        leader = two.lead(second)
+        three.follow(two, second)
+        await leader.append(batch(b"new"), acks=ACKS_ALL, timeout_ms=20_000)
+        one.follow(two, second)
+        await until(lambda: values_of(one.replica()) == [b"kept", b"new"])
+        assert values_of(leader) == values_of(three.replica()) == [b"kept", b"new"]
+
+
+async def test_s8_a_replica_that_has_caught_up_asks_to_be_let_in(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2), in_sync_replicas=(1,))
+        leader = one.lead(state, min_in_sync_replicas=1)
+        for n in range(100):
+            await leader.append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
+        two.follow(one, state)
+        await until(lambda: one.wanting)
+        change = leader.wanted_in_sync_change()
+        assert change is not None
+        assert ((1, 10), (2, 20)) == change.in_sync_replicas
+        assert 100 == two.replica().log.synced_end_offset
+
+
+async def test_not_enough_in_sync_replicas_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 1) as (one,):
+        leader = one.lead(state_of((1, 2, 3), in_sync_replicas=(1,)))
+        with pytest.raises(RefusedError) as refused:
+            await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        assert ErrorCode.NOT_ENOUGH_REPLICAS == refused.value.code
+        assert 0 == leader.log.log_end_offset
+
+
+async def test_a_wiped_follower_begins_where_the_leader_begins(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2), in_sync_replicas=(1,))
+        leader = one.lead(state, min_in_sync_replicas=1)
+        for n in range(10):
+            await leader.append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
+        leader.log.delete_records_before(7)
+        follower = two.follow(one, state)
+        await until(lambda: follower.log.log_end_offset == 10)
+        await until(lambda: follower.log.log_start_offset == 7)
+        assert [b"7", b"8", b"9"] == values_of(follower)
