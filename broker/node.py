@@ -36,8 +36,8 @@ from logstore.log_config import LogConfig
 from logstore.partition_log import PartitionLog
 from metadata import codec
 from metadata.answers import AdminAnswer, Refused
+from metadata.circumstances import TopicPolicy
 from metadata.controller import Controller, ControllerSettings
-from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
 from metadata.requests import (

@@ -76,7 +76,7 @@ def unregister(image: Image, index: int, command: UnregisterBroker) -> Applied:
         raise RefusedError(
             ErrorCode.INVALID_REQUEST,
             f"broker {broker.broker_id} holds replicas of {len(holds)} topics (such as {holds[0]!r}): "
-            "move or delete them",
+            "drain it first (`kraft partition move`), or delete them",
         )
     after = structs.replace(
         image,

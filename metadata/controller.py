@@ -16,6 +16,7 @@ from msgspec import structs
 from metadata.answers import AdminAnswer, HeartbeatAnswer, RegistrationAnswer
 from metadata.bounds import MAX_CHANGES_PER_COMMAND
 from metadata.broker_entries import in_service_again
+from metadata.circumstances import Circumstances, TopicPolicy
 from metadata.commands import (
     BeginControlledShutdown,
     ChangePartitions,
@@ -25,9 +26,10 @@ from metadata.commands import (
     RegisterBroker,
     UnfenceBroker,
 )
-from metadata.decisions import Circumstances, DecidedRequest, TopicPolicy, decide
+from metadata.decisions import DecidedRequest, decide
 from metadata.elections import Election, SettledTopics, elect
 from metadata.image import Broker, CommandId, Image, Topic
+from metadata.leader_balance import preferred_elections
 from metadata.requests import Heartbeat, RegistrationRequest
 from wire.errors import ErrorCode, RefusedError
 
@@ -73,6 +75,7 @@ class Controller:
         self._looked_at: tuple[Mapping[UUID, Topic], Mapping[int, Broker]] | None = None
         self._settled = SettledTopics()
         self._election = Election()
+        self._balanced_ms = 0
 
     def activated(self, image: Image, now_ms: int) -> None:
         """This node leads the quorum and has applied all that was committed before (`barrier`): begin with no
@@ -82,7 +85,7 @@ class Controller:
         self._sessions.clear()
         self._proposed_ms.clear()
         self._looked_at = None
-        self._activated_ms = now_ms
+        self._activated_ms = self._balanced_ms = now_ms
 
     def register(self, image: Image, request: RegistrationRequest, *, now_ms: int) -> Proposal | RegistrationAnswer:
         """What to propose for a starting broker; an answer where this incarnation is registered already.
@@ -164,11 +167,11 @@ class Controller:
 
     def tick(self, image: Image, now_ms: int) -> list[Proposal]:
         """What is due now, to be proposed in this order; call it about every 100 ms, after a heartbeat, and after an
-        image
-        with changed brokers or partitions.
+        image with changed brokers or partitions.
 
         Fences the silent and the stopping, takes leaderships from them, unfences those that are heard and caught up and
-        from whom nothing is left to take, and elects. A glance at a few sessions when nothing changed.
+        from whom nothing is left to take, elects, and ends the moves that have arrived; where nothing of that is due,
+        leadership goes back to preferred replicas from time to time. A glance at a few sessions when nothing changed.
         """
         commands: list[Command] = list(self._leaving(image, now_ms))
         election = self._elect_as_if(image, _as_if(image.brokers, commands)) if commands else self._elect(image)
@@ -179,7 +182,21 @@ class Controller:
         commands += _split(election)
         if not commands:
             self._proposed_ms.clear()
+            commands += self._balance(image, now_ms)
         return [Proposal(command=command) for command in commands if self._is_due(command, now_ms)]
+
+    def _balance(self, image: Image, now_ms: int) -> Iterator[ChangePartitions]:
+        """Elections of preferred leaders, at the next tick again where there are more than fit one command."""
+        settings = self._settings
+        if not settings.rebalances_leaders or now_ms - self._balanced_ms < settings.leader_imbalance_check_interval_ms:
+            return
+        changes = preferred_elections(
+            image, self.usable_brokers(image, now_ms), percentage=settings.leader_imbalance_per_broker_percentage
+        )
+        if len(changes) < MAX_CHANGES_PER_COMMAND:
+            self._balanced_ms = now_ms
+        if changes:
+            yield ChangePartitions(cause="back to the preferred leaders", changes=tuple(changes))
 
     def _leaving(self, image: Image, now_ms: int) -> Iterator[FenceBroker | BeginControlledShutdown]:
         for broker in image.brokers.values():
@@ -189,7 +206,7 @@ class Controller:
             heard_ms = self._activated_ms if session is None else session.heard_ms
             silent = now_ms - heard_ms > self._settings.session_timeout_ms
             wants_fence = session is not None and session.wants_fence
-            if silent or wants_fence or (broker.in_controlled_shutdown and _leads_nothing(image, broker.broker_id)):
+            if silent or wants_fence or (broker.in_controlled_shutdown and _has_handed_over(image, broker.broker_id)):
                 yield FenceBroker(broker_id=broker.broker_id, broker_epoch=broker.epoch)
             elif session is not None and session.wants_shutdown and not broker.in_controlled_shutdown:
                 yield BeginControlledShutdown(broker_id=broker.broker_id, broker_epoch=broker.epoch)
@@ -279,8 +296,14 @@ def _as_if(brokers: Mapping[int, Broker], commands: list[Command]) -> Mapping[in
     return after
 
 
-def _leads_nothing(image: Image, broker_id: int) -> bool:
-    return not any(p.leader == broker_id for topic in image.topics.values() for p in topic.partitions)
+def _has_handed_over(image: Image, broker_id: int) -> bool:
+    """It leads nothing that somebody else in sync could lead; what only it holds it leads until it is gone."""
+    able = {b.broker_id for b in image.brokers.values() if b.in_service}
+    return not any(
+        partition.leader == broker_id and not able.isdisjoint(partition.in_sync_replicas)
+        for topic in image.topics.values()
+        for partition in topic.partitions
+    )
 
 
 def _split(election: Election) -> Iterator[ChangePartitions]:

@@ -4,14 +4,13 @@ Owns the validation of everything that a caller may ask of topics, brokers and v
 whose message names the field and the fix.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 from metadata import topic_configs
 from metadata.answers import AdminAnswer, Done, TopicCreated
-from metadata.bounds import MAX_CONFIGS, MAX_PARTITIONS_PER_TOPIC
+from metadata.bounds import MAX_CONFIGS
+from metadata.circumstances import Circumstances, TopicPolicy
 from metadata.codec import encode_proposal
 from metadata.commands import (
     AllocateProducerIds,
@@ -27,9 +26,12 @@ from metadata.commands import (
     SetReplicationThrottle,
     UnregisterBroker,
 )
-from metadata.elections import TopicRules, next_state
+from metadata.elections import next_state
 from metadata.image import FIRST_METADATA_VERSION, LATEST_METADATA_VERSION, Image, Topic
 from metadata.in_sync_changes import alter_partitions
+from metadata.leader_choices import elect_leaders
+from metadata.named_partitions import topic_named, topic_of
+from metadata.partition_moves import reassign_partitions
 from metadata.placement import spread
 from metadata.requests import (
     AllocateProducerIdsRequest,
@@ -67,31 +69,6 @@ USE_DEFAULT: Final = -1
 """Kafka's way to leave a count to the broker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicPolicy:
-    """What the cluster says where a request says nothing, and what it allows."""
-
-    default_partitions_count: int = 1
-    """Kafka's `num.partitions`."""
-    default_replication_factor: int = 1
-    """Kafka's `default.replication.factor`."""
-    max_partitions_count: int = MAX_PARTITIONS_PER_TOPIC
-    """So that a topic fits one command of the metadata log."""
-    broker_defaults: Mapping[str, str] = field(default_factory=dict)
-    """The broker-wide values of topic configs, by topic key (`retention.ms`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """What a decision depends on: the committed image, who is alive, and one random id in place of chance."""
-
-    image: Image
-    usable_brokers: Sequence[int]
-    """In service and heard by this controller within the session timeout, ascending."""
-    policy: TopicPolicy
-    new_id: UUID
-
-
 def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: C901, PLR0911 - one line a kind
     """The command to propose, or the answer where there is nothing to propose; raises RefusedError."""
     match request:
@@ -110,13 +87,15 @@ def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:
         case LostReplicasRequest():
             return _lost_replicas(request, at)
         case AlterPartitionRequest():
-            return alter_partitions(request, at.image, at.policy.broker_defaults)
+            return alter_partitions(request, at)
         case AllocateProducerIdsRequest():
             return AllocateProducerIds(broker_id=request.broker_id, broker_epoch=request.broker_epoch)
         case SetReplicationThrottleRequest():
             return SetReplicationThrottle(bytes_per_s=request.bytes_per_s)
-        case ReassignPartitionsRequest() | ElectLeadersRequest():
-            raise RefusedError(ErrorCode.UNSUPPORTED_VERSION, "not yet")
+        case ReassignPartitionsRequest():
+            return reassign_partitions(request, at)
+        case ElectLeadersRequest():
+            return elect_leaders(request, at)
 
 
 def _create_topic(request: CreateTopicRequest, at: Circumstances) -> Command | AdminAnswer:
@@ -241,37 +220,13 @@ def _assignment_problem(replicas: tuple[int, ...], factor: int, at: Circumstance
 
 
 def _delete_topic(request: DeleteTopicRequest, image: Image) -> Command:
-    topic = _named_or_identified(request, image)
+    topic = topic_of(image, name=request.name, topic_id=request.topic_id)
     check_not_internal(topic.name, "delete")
     return DeleteTopic(topic_id=topic.topic_id)
 
 
-def _named_or_identified(request: DeleteTopicRequest, image: Image) -> Topic:
-    if request.topic_id is None:
-        if request.name is None:
-            raise RefusedError(ErrorCode.INVALID_REQUEST, "name the topic to delete by topic_name or topic_id")
-        return _existing(image, request.name)
-    topic = image.topics.get(request.topic_id)
-    if topic is None:
-        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, f"topic_id {request.topic_id} does not exist")
-    if request.name not in (None, topic.name):
-        raise RefusedError(
-            ErrorCode.INCONSISTENT_TOPIC_ID,
-            f"topic_id {request.topic_id} is that of {topic.name!r}, not of {request.name!r}",
-        )
-    return topic
-
-
-def _existing(image: Image, name: str) -> Topic:
-    topic = image.topic(name)
-    if topic is None:
-        check_name(name)
-        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"topic_name {name!r} does not exist")
-    return topic
-
-
 def _alter_configs(request: AlterConfigsRequest, at: Circumstances) -> Command | AdminAnswer:
-    topic = _existing(at.image, request.name)
+    topic = topic_named(at.image, request.name)
     set_configs, deleted = _changes(request.changes)
     after = {key: value for key, value in topic.configs.items() if key not in deleted} | set_configs
     if request.validate_only or after == topic.configs:
@@ -304,7 +259,7 @@ def _changes(changes: Sequence[ConfigChange]) -> tuple[dict[str, str], tuple[str
 
 
 def _create_partitions(request: CreatePartitionsRequest, at: Circumstances) -> Command | AdminAnswer:
-    topic = _existing(at.image, request.name)
+    topic = topic_named(at.image, request.name)
     check_not_internal(topic.name, "add partitions to")
     count = len(topic.partitions)
     _check_partitions_count(request.partitions_count, at.policy)
@@ -380,7 +335,7 @@ def _lost_replicas(request: LostReplicasRequest, at: Circumstances) -> Command |
             continue  # deleted meanwhile, or never ours: there is nothing to leave
         if request.loss == "DAMAGED" and len(partition.replicas) == 1:
             continue  # S18: with no other copy, what is intact goes on being served
-        rules = TopicRules.of(at.image.topics[topic_id], at.policy.broker_defaults)
+        rules = at.rules_of(at.image.topics[topic_id])
         lost = frozenset((broker.broker_id,))
         change = next_state(topic_id, index, partition, at.image.brokers, rules, lost=lost)
         if change is not None:

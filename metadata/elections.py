@@ -1,20 +1,25 @@
 """Who leads and who is in sync next, given which brokers are in service (KIP-966, reliability rules S3, S10, L2).
 
 Pure functions from an image to partition changes. Owns the order of candidates: in-sync replicas, then eligible leader
-replicas, each in the partition's replica order; others only where the topic allows unclean elections.
+replicas, each in the partition's replica order; others only where the topic allows unclean elections, and then the last
+known leader first. A broker that is about to stop gives way wherever another one is in sync, and nowhere else.
 
 Invariants: whoever leaves the in-sync replicas stays eligible while the rest are fewer than the minimum (the high
 watermark can't move without it); after an unclean stop of a topic with relaxed flush settings it does not, unless
-nobody else is left; a restart always ends the leadership of the old broker epoch.
+nobody else is left; a restart always ends the leadership of the old broker epoch. A move (KIP-455) ends only under a
+leader of its target.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from msgspec import structs
+
 from metadata import topic_configs
-from metadata.commands import PartitionChange
+from metadata.commands import PartitionChange, Placement
 from metadata.image import Broker, Image, Partition, Topic
+from metadata.reassignments import finished, placed, placement_of
 
 Lost = frozenset[int]
 NOBODY: Lost = frozenset()
@@ -92,11 +97,13 @@ def elect(
 
 def _is_settled(partition: Partition, leading: Mapping[int, int]) -> bool:
     """Led by a broker in service in the epoch of its election, all in-sync replicas in service, nobody else
-    eligible.
+    eligible, and not on the move.
     """
     return (
         leading.get(partition.leader) == partition.leader_broker_epoch
         and not partition.eligible_leader_replicas
+        and not partition.adding_replicas
+        and not partition.removing_replicas
         and leading.keys() >= set(partition.in_sync_replicas)
     )
 
@@ -115,33 +122,90 @@ def next_state(
     rules: TopicRules,
     *,
     lost: Lost = NOBODY,
+    placement: Placement | None = None,
 ) -> PartitionChange | None:
-    """The change that one partition needs, or None. `lost`: replicas whose data is damaged or gone (S18)."""
+    """The change that one partition needs, or None.
+
+    `lost`: replicas whose data is damaged or gone (S18). `placement`: where it shall lie from now on; without one it
+    stays, or arrives where it is moving.
+    """
     lost |= _lost_everything(partition, brokers)
-    in_sync = tuple(r for r in partition.in_sync_replicas if _in_service(brokers, r) and r not in lost)
-    eligible = _eligible(partition, in_sync, brokers, rules, lost)
-    leader = _leader(partition, in_sync, eligible, brokers)
+    state = partition if placement is None else placed(partition, placement)
+    in_sync = _in_sync(state, brokers, lost)
+    target = finished(state, [r for r in in_sync if _in_service(brokers, r)], rules.min_in_sync_replicas)
+    leaving = -1
+    if target is not None and state.leader in target.replicas:
+        state, in_sync = placed(state, target), tuple(r for r in in_sync if r in target.replicas)
+    elif target is not None:
+        leaving = state.leader
+    eligible = _eligible(state, in_sync, brokers, rules, lost)
+    leader = _leader(state, in_sync, eligible, brokers, leaving=leaving)
     unclean = False
-    if leader == -1 and rules.allows_unclean_election:
-        leader = next((r for r in partition.replicas if _in_service(brokers, r) and r not in lost), -1)
+    if leader == -1 and not in_sync and rules.allows_unclean_election:
+        leader = last_resort(state, [r for r in state.replicas if _in_service(brokers, r) and r not in lost])
         unclean = leader != -1
     if leader != -1 and leader not in in_sync:
         in_sync = (leader,)
-        eligible = () if unclean else _without_settled(partition, in_sync, set(eligible) - {leader}, rules)
-    change = PartitionChange(
+        eligible = () if unclean else _eligible(state, in_sync, brokers, rules, lost)
+    change = _change(topic_id, index, partition, state, leader=leader, in_sync=in_sync, brokers=brokers)
+    change = structs.replace(
+        change, eligible_leader_replicas=eligible, last_known_leader=_last_known(state, leader, lost), unclean=unclean
+    )
+    return change if _differs(partition, change) else None
+
+
+def led_by(
+    topic_id: UUID, index: int, partition: Partition, leader: int, brokers: Mapping[int, Broker], *, unclean: bool
+) -> PartitionChange:
+    """The change that makes `leader`, a replica in service, lead.
+
+    It is one of the in-sync replicas, or it is `unclean` and becomes the only one.
+    """
+    in_sync = (leader,) if unclean else partition.in_sync_replicas
+    assert leader in in_sync, (leader, partition)
+    change = _change(topic_id, index, partition, partition, leader=leader, in_sync=in_sync, brokers=brokers)
+    eligible = () if unclean else partition.eligible_leader_replicas
+    return structs.replace(change, eligible_leader_replicas=eligible, last_known_leader=leader, unclean=unclean)
+
+
+def last_resort(partition: Partition, candidates: Collection[int]) -> int:
+    """Who leads uncleanly: the last known leader has the most of what can be saved; -1 where there is no candidate."""
+    if partition.last_known_leader in candidates:
+        return partition.last_known_leader
+    return next((r for r in partition.replicas if r in candidates), -1)
+
+
+def _change(
+    topic_id: UUID,
+    index: int,
+    before: Partition,
+    after: Partition,
+    *,
+    leader: int,
+    in_sync: tuple[int, ...],
+    brokers: Mapping[int, Broker],
+) -> PartitionChange:
+    placement = placement_of(after)
+    return PartitionChange(
         topic_id=topic_id,
         partition=index,
-        expected_partition_epoch=partition.partition_epoch,
-        expected_leader_epoch=partition.leader_epoch,
+        expected_partition_epoch=before.partition_epoch,
+        expected_leader_epoch=before.leader_epoch,
         leader=leader,
         leader_broker_epoch=-1 if leader == -1 else brokers[leader].epoch,
         in_sync_replicas=in_sync,
-        eligible_leader_replicas=eligible,
-        joining_broker_epochs=tuple((r, brokers[r].epoch) for r in in_sync if r not in partition.in_sync_replicas),
-        last_known_leader=_last_known(partition, leader, lost),
-        unclean=unclean,
+        eligible_leader_replicas=(),
+        last_known_leader=-1,
+        joining_broker_epochs=tuple((r, brokers[r].epoch) for r in in_sync if r not in before.in_sync_replicas),
+        placement=None if placement == placement_of(before) else placement,
     )
-    return change if _differs(partition, change) else None
+
+
+def _in_sync(partition: Partition, brokers: Mapping[int, Broker], lost: Lost) -> tuple[int, ...]:
+    """Those in service; where there is none, those that are about to stop: nobody is there to take over from them."""
+    members = [r for r in partition.in_sync_replicas if r in brokers and not brokers[r].fenced and r not in lost]
+    in_service = tuple(r for r in members if brokers[r].in_service)
+    return in_service or tuple(members)
 
 
 def eligible_after(
@@ -174,31 +238,37 @@ def _without_settled(
     partition: Partition, in_sync: tuple[int, ...], eligible: set[int], rules: TopicRules
 ) -> tuple[int, ...]:
     """Nobody is eligible while enough are in sync: the high watermark moves on without the others."""
-    if len(in_sync) >= partition.in_sync_replicas_needed(rules.min_in_sync_replicas):
+    if len(in_sync) >= min(rules.min_in_sync_replicas, partition.assigned_count):
         return ()
     return tuple(r for r in partition.replicas if r in eligible)
 
 
 def _leader(
-    partition: Partition, in_sync: tuple[int, ...], eligible: tuple[int, ...], brokers: Mapping[int, Broker]
+    partition: Partition,
+    in_sync: tuple[int, ...],
+    eligible: tuple[int, ...],
+    brokers: Mapping[int, Broker],
+    *,
+    leaving: int,
 ) -> int:
     """The leader stays while it is in sync (in another broker epoch that is an election too); else the first
-    candidate, or -1.
+    candidate, or -1. `leaving`: a leader that is to hand over to a replica that stays.
 
     A last known leader that becomes eligible again with this very change is elected by the next one: an entry never
     elects whom the image before it did not count.
     """
-    current = partition.leader
+    if partition.leader in in_sync and partition.leader != leaving:
+        return partition.leader
     before = (*partition.in_sync_replicas, *partition.eligible_leader_replicas)
-    if current in in_sync:
-        return current
-    candidates = in_sync or tuple(r for r in eligible if _in_service(brokers, r) and r in before)
-    return next((r for r in partition.replicas if r in candidates), -1)
+    in_service = [r for r in in_sync if _in_service(brokers, r)]
+    candidates = in_service or [r for r in eligible if _in_service(brokers, r) and r in before]
+    staying = [r for r in candidates if leaving == -1 or r not in partition.removing_replicas]
+    return next((r for r in partition.replicas if r in staying), -1)
 
 
 def _last_known(partition: Partition, leader: int, lost: Lost) -> int:
     last = leader if leader != -1 else partition.leader if partition.leader != -1 else partition.last_known_leader
-    return -1 if last in lost else last
+    return -1 if last in lost or last not in partition.replicas else last
 
 
 def _differs(partition: Partition, change: PartitionChange) -> bool:
@@ -208,6 +278,7 @@ def _differs(partition: Partition, change: PartitionChange) -> bool:
         before != after
         or partition.in_sync_replicas != change.in_sync_replicas
         or partition.eligible_leader_replicas != change.eligible_leader_replicas
+        or change.placement is not None
     )
 
 

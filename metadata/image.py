@@ -94,13 +94,22 @@ class Partition(Struct, frozen=True, kw_only=True, array_like=True, gc=False, fo
         """A reassignment is in progress."""
         return bool(self.adding_replicas or self.removing_replicas)
 
-    def in_sync_replicas_needed(self, min_in_sync_replicas: int) -> int:
-        """How many must be in sync for the high watermark to move and for acks=all (S2).
-
-        `min.insync.replicas`, capped at the number of assigned replicas. Those that are being added do not count as
-        assigned yet: a partition that grows from one replica to three goes on being written meanwhile.
+    @property
+    def assigned_count(self) -> int:
+        """The replicas without those that are being added: a partition that grows from one to three goes on being
+        written meanwhile, whatever `min.insync.replicas` says.
         """
-        return min(min_in_sync_replicas, len(self.replicas) - len(self.adding_replicas))
+        return len(self.replicas) - len(self.adding_replicas)
+
+    def in_sync_replicas_needed(self, min_in_sync_replicas: int) -> int:
+        """How many must be in sync for the high watermark to move and for acks=all (S2): `min.insync.replicas`, capped
+        at the number of assigned replicas.
+
+        More than there are while anybody is an eligible leader: the controller found them too few and promised that
+        who left holds all that is committed (S3). So a leader whose broker has another default cannot break it.
+        """
+        needed = min(min_in_sync_replicas, self.assigned_count)
+        return max(needed, len(self.in_sync_replicas) + 1) if self.eligible_leader_replicas else needed
 
 
 class Topic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

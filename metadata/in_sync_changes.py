@@ -5,35 +5,24 @@ does not lead, or for somebody who must not join (S9). Whoever leaves becomes an
 the high watermark to move (S3).
 """
 
-from collections.abc import Mapping
-
-from metadata.answers import PartitionRefusal, PartitionsChanged
-from metadata.bounds import MAX_MESSAGE_CHARACTERS
+from metadata.answers import PartitionsChanged
 from metadata.broker_entries import registered
+from metadata.circumstances import Circumstances
 from metadata.commands import ChangePartitions, PartitionChange
-from metadata.elections import TopicRules, eligible_after
-from metadata.image import Image, Partition
+from metadata.elections import eligible_after
+from metadata.image import Partition
+from metadata.named_partitions import gather
 from metadata.partition_entries import check, partition_of
 from metadata.requests import AlterPartitionRequest, InSyncReplicasChange
 from wire.errors import ErrorCode, RefusedError
 
 
-def alter_partitions(
-    request: AlterPartitionRequest, image: Image, broker_defaults: Mapping[str, str]
-) -> ChangePartitions | PartitionsChanged:
+def alter_partitions(request: AlterPartitionRequest, at: Circumstances) -> ChangePartitions | PartitionsChanged:
     """The command, or the answer where every wish is refused; raises RefusedError(STALE_BROKER_EPOCH, ...)."""
-    registered(image, request.broker_id, request.broker_epoch)
-    changes, refusals = [], []
-    for wish in request.changes:
-        try:
-            changes.append(_change(request, wish, image, broker_defaults))
-        except RefusedError as error:
-            message = error.message[:MAX_MESSAGE_CHARACTERS]
-            refusals.append(
-                PartitionRefusal(topic_id=wish.topic_id, partition=wish.partition, code=error.code, message=message)
-            )
+    registered(at.image, request.broker_id, request.broker_epoch)
+    changes, refusals = gather(at.image, request.changes, lambda wish: _change(request, wish, at))
     if not changes:
-        return PartitionsChanged(index=image.applied_index, changed=0, refusals=tuple(refusals))
+        return PartitionsChanged(index=at.image.applied_index, changed=0, refusals=tuple(refusals))
     return ChangePartitions(
         cause=f"leader {request.broker_id} changed its in-sync replicas",
         changes=tuple(changes),
@@ -41,11 +30,9 @@ def alter_partitions(
     )
 
 
-def _change(
-    request: AlterPartitionRequest, wish: InSyncReplicasChange, image: Image, broker_defaults: Mapping[str, str]
-) -> PartitionChange:
+def _change(request: AlterPartitionRequest, wish: InSyncReplicasChange, at: Circumstances) -> PartitionChange:
+    image = at.image
     current = partition_of(image, wish.topic_id, wish.partition)
-    rules = TopicRules.of(image.topics[wish.topic_id], broker_defaults)
     epochs = dict(wish.in_sync_replicas)
     in_sync = _in_replica_order(current, [broker_id for broker_id, _ in wish.in_sync_replicas])
     change = PartitionChange(
@@ -56,7 +43,9 @@ def _change(
         leader=request.broker_id,
         leader_broker_epoch=request.broker_epoch,
         in_sync_replicas=in_sync,
-        eligible_leader_replicas=eligible_after(current, in_sync, image.brokers, rules),
+        eligible_leader_replicas=eligible_after(
+            current, in_sync, image.brokers, at.rules_of(image.topics[wish.topic_id])
+        ),
         joining_broker_epochs=tuple((r, epochs[r]) for r in in_sync if r not in current.in_sync_replicas),
         last_known_leader=request.broker_id,
     )

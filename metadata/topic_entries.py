@@ -72,7 +72,7 @@ def alter_configs(image: Image, index: int, command: AlterTopicConfigs) -> Appli
     configs.update(command.set_configs)
     partitions = topic.partitions
     if command.min_in_sync_replicas is not None:
-        partitions = tuple(_without_eligible(p, command.min_in_sync_replicas) for p in partitions)
+        partitions = tuple(_under_minimum(p, command.min_in_sync_replicas) for p in partitions)
     changed = frozenset(i for i, (a, b) in enumerate(zip(topic.partitions, partitions, strict=True)) if a is not b)
     if configs == topic.configs and not changed:
         return Applied(image, NOTHING, Done(index=index))
@@ -85,12 +85,18 @@ def alter_configs(image: Image, index: int, command: AlterTopicConfigs) -> Appli
     )
 
 
-def _without_eligible(partition: Partition, min_in_sync_replicas: int) -> Partition:
-    """S3: where the in-sync replicas suffice the high watermark moves on without the eligible ones, so they leave."""
-    needed = partition.in_sync_replicas_needed(min_in_sync_replicas)
-    if not partition.eligible_leader_replicas or len(partition.in_sync_replicas) < needed:
-        return partition
-    return structs.replace(partition, eligible_leader_replicas=(), partition_epoch=partition.partition_epoch + 1)
+def _under_minimum(partition: Partition, min_in_sync_replicas: int) -> Partition:
+    """S3: where the in-sync replicas suffice the high watermark moves on without the eligible ones, so they leave.
+
+    Every partition epoch grows: a change that was decided under the old minimum may make somebody eligible who is not.
+    """
+    needed = min(min_in_sync_replicas, partition.assigned_count)
+    suffice = len(partition.in_sync_replicas) >= needed
+    return structs.replace(
+        partition,
+        eligible_leader_replicas=() if suffice else partition.eligible_leader_replicas,
+        partition_epoch=partition.partition_epoch + 1,
+    )
 
 
 def create_partitions(image: Image, index: int, command: CreatePartitions) -> Applied:

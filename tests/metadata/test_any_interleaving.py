@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from metadata import codec
 from metadata.apply import apply
+from metadata.circumstances import TopicPolicy
 from metadata.commands import ChangePartitions, PartitionChange, Proposal
 from metadata.controller import Controller, ControllerSettings
-from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image, Partition
 from metadata.requests import (

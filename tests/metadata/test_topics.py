@@ -3,8 +3,8 @@
 import pytest
 
 from metadata.answers import Done, Refused, TopicCreated
+from metadata.circumstances import TopicPolicy
 from metadata.commands import CreatePartitions, CreateTopic, DeleteTopic, PartitionAssignment
-from metadata.decisions import TopicPolicy
 from metadata.requests import (
     AlterConfigsRequest,
     ConfigChange,

@@ -5,9 +5,9 @@ import uuid
 from metadata import codec
 from metadata.answers import AdminAnswer, Answer, HeartbeatAnswer, Refused
 from metadata.apply import apply
+from metadata.circumstances import TopicPolicy
 from metadata.commands import Command, Proposal
 from metadata.controller import Controller, ControllerSettings
-from metadata.decisions import TopicPolicy
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
 from metadata.requests import Heartbeat, RegistrationRequest
