@@ -9,8 +9,9 @@ the frame, of bytes that are copied once, when they arrive.
 
 import struct
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from wire.codec import DecodeError, decode, decode_from, encode
 from wire.messages import API, Api, ApiKey
@@ -26,14 +27,15 @@ _REQUEST_START: Final = struct.Struct(">hh")  # api_key, api_version: their plac
 CORRELATION_ID_MAX: Final = 0x7FFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFrame:
-    """A request whose header was read; `body` follows it. Its version is the client's claim: it may be one that the
-    API does not have.
+class RequestFrame(Struct, frozen=True, gc=False):
+    """A request whose header was read; `body` follows it.
+
+    Its version is the client's claim: it may be one that the API does not have.
     """
 
     header: RequestHeader
     body: memoryview
+    size_bytes: int  # with its length prefix: what it took of the stream
 
     @property
     def api(self) -> Api:
@@ -55,6 +57,11 @@ class _Frames:
     def __init__(self, max_frame_bytes: int) -> None:
         self._max_frame_bytes = max_frame_bytes
         self._received = bytearray()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._received)
 
     def receive(self, data: Buffer) -> list[memoryview]:
         """The frames that `data` completes, without their lengths, in order."""
@@ -81,6 +88,11 @@ class ServerConnection:
 
     def __init__(self, max_request_bytes: int) -> None:
         self._frames = _Frames(max_request_bytes)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of a request that is not whole yet."""
+        return self._frames.pending_bytes
 
     def receive(self, data: Buffer) -> list[RequestFrame]:
         """The requests that `data` completes, in order; DecodeError ends the connection."""
@@ -157,7 +169,7 @@ def _request_frame(frame: memoryview) -> RequestFrame:
     if api is None:
         raise DecodeError(f"unknown API key {api_key}")
     header, start = decode_from(RequestHeader, frame, 0, _request_header_version(api, api_version))
-    return RequestFrame(header, frame[start:])
+    return RequestFrame(header, frame[start:], _LENGTH.size + len(frame))
 
 
 def _request_header_version(api: Api, version: int) -> int:
