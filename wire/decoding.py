@@ -5,7 +5,8 @@ raises DecodeError, struct.error, IndexError or UnicodeDecodeError; `wire.codec`
 Everything nested is written inline: no recursion, however the bytes are nested. Fields of constant size that follow
 each other, with the length or count after them, are read by one unpack.
 Invariants: no length is used before it is compared with the bytes that are left, and no count before it is compared
-with the least that so many elements would take; an unknown tagged field is skipped by its size.
+with the least that so many elements would take and with what is left of ELEMENTS_MAX; an unknown tagged field is
+skipped by its size.
 """
 
 import struct
@@ -34,6 +35,11 @@ from wire.source import Source
 
 Decoder = Callable[[memoryview, int, int], tuple[Any, int]]
 
+# Elements of arrays and tagged fields that one message may have. An element takes up to fifty times its bytes, and a
+# microsecond: without this bound a frame of 100 MiB takes gigabytes and stops the loop for a minute. Arrays of integers
+# are made at once and don't count.
+ELEMENTS_MAX: Final = 1_000_000
+
 VARINT_SHIFT_MAX: Final = 28  # five bytes of seven bits hold 32 bits
 
 
@@ -43,6 +49,7 @@ class DecodeError(ValueError):
 
 def decoder(message: type[Message], version: int, *, flexible: bool) -> Decoder:
     writer = _DecoderWriter(version, flexible=flexible)
+    writer.source.line(f"elements_left = {ELEMENTS_MAX}")
     writer.source.line(f"return {writer.message(message)}, position")
     return writer.source.compiled("decode(buffer, position, limit)", title=f"decode {message.__name__} v{version}")
 
@@ -62,6 +69,7 @@ class _DecoderWriter:
             ("null", null),
             ("miscounted", miscounted),
             ("missized", missized),
+            ("overfull", overfull),
             ("unpack_from", struct.unpack_from),
         ):
             self.source.names[name] = value
@@ -187,11 +195,17 @@ class _DecoderWriter:
             self.source.line(f'{target} = list(unpack_from(f">{{{size}}}{element.code}", buffer, position))')
             self.source.line(f"position += {size} * {FIXED_BYTES[element.code]}")
             return
+        self._spend(size)
         self.source.line(f"{target} = []")
         with self.source.block(f"for _ in range({size})"):
             expression = self.value(element, name, flexible=self.flexible)
             self.flush()
             self.source.line(f"{target}.append({expression})")
+
+    def _spend(self, count: str) -> None:
+        self.source.line(f"elements_left -= {count}")
+        with self.source.block("if elements_left < 0"):
+            self.source.line("overfull()")
 
     def nested(self, message: type[Message], name: str, *, is_nullable: bool) -> str:
         if not is_nullable:
@@ -216,6 +230,7 @@ class _DecoderWriter:
         with self.source.block(f"if {count}"):
             with self.source.block(f"if {count} > 127"):
                 self.source.line(f"{count}, position = longer_varint(buffer, position, {count})")
+            self._spend(count)
             with self.source.block(f"for _ in range({count})"):
                 number = self.varint("tag")
                 size = self.varint("size")
@@ -275,6 +290,10 @@ def miscounted(name: str, count: int, left: int) -> NoReturn:
 
 def missized(name: str) -> NoReturn:
     raise DecodeError(f"the tagged field {name} does not end where its size says")
+
+
+def overfull() -> NoReturn:
+    raise DecodeError(f"more than {ELEMENTS_MAX} elements")
 
 
 def null(name: str, size: int) -> NoReturn:
