@@ -305,17 +305,17 @@ class PartitionLeader:
         self._take_membership()
         return change
 
-    def change_refused(self, code: ErrorCode) -> None:
+    def change_refused(self, code: ErrorCode, *, partition_epoch: int) -> None:
         """The controller refused what was asked for: nothing of it counts any more, unless it may mean that the
         partition has moved on, or an earlier request is still in doubt (KIP-497). The high watermark may have moved.
         """
-        self._changes.refused(code)
+        self._changes.refused(code, partition_epoch=partition_epoch)
         self._take_membership()
         self._advance()
 
-    def change_in_doubt(self) -> None:
+    def change_in_doubt(self, *, partition_epoch: int) -> None:
         """The answer was lost: the joiners go on counting until the image shows what became of it."""
-        self._changes.in_doubt()
+        self._changes.in_doubt(partition_epoch=partition_epoch)
 
     def committed(self, state: Partition, *, min_in_sync_replicas: int) -> bool:
         """The image says so; True when the high watermark moved. An older image changes nothing."""

@@ -61,18 +61,24 @@ class UndecidedChanges:
         assert self._asked is None, (self._asked, change)
         self._asked = change
 
-    def refused(self, code: ErrorCode) -> None:
-        """The controller said no to the change that was waited for."""
+    def refused(self, code: ErrorCode, *, partition_epoch: int) -> None:
+        """The controller said no to the change asked for on that partition epoch."""
+        if not self._waits_for(partition_epoch):
+            return
         if code in REFUSED_FOR_GOOD:
             self._asked = None
         else:
-            self.in_doubt()
+            self.in_doubt(partition_epoch=partition_epoch)
 
-    def in_doubt(self) -> None:
+    def in_doubt(self, *, partition_epoch: int) -> None:
         """The answer was lost: it may have happened, or may happen yet."""
-        if self._asked is not None:
+        if self._asked is not None and self._waits_for(partition_epoch):
             self._doubted.update(self._asked.broker_ids)
             self._asked = None
+
+    def _waits_for(self, partition_epoch: int) -> bool:
+        """An answer about an epoch that is over says nothing of what was asked since."""
+        return self._asked is not None and self._asked.partition_epoch == partition_epoch
 
     def decided(self) -> None:
         """A newer partition epoch is known: none of them can take effect any more."""
