@@ -53,15 +53,23 @@ class RequestFailure(Failure):
         self.status = status
         self.document = document
         self.error_code = document.get("error_code")
+        self.is_in_doubt = False
 
     @property
     def outcome_is_unknown(self) -> bool:
-        """What was asked for may or may not have happened."""
-        return self.document.get("outcome") == "unknown"
+        """What was asked for may or may not have happened, by this attempt or by one before it."""
+        return self.is_in_doubt or self.document.get("outcome") == "unknown"
 
 
 class OutcomeUnknown(Failure):
     """The connection broke after the request was sent, and sending it again could do it twice."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.UNAVAILABLE)
+
+
+class BrokeOff(Failure):
+    """No answer to a request that may be sent again: it may have been done, or not."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.UNAVAILABLE)
@@ -75,6 +83,7 @@ class Request(NamedTuple):
     body: bytes | bytearray | None
     headers: Mapping[str, str]
     repeatable: bool
+    attempt_s: float | None
 
 
 class Answer(NamedTuple):
@@ -100,7 +109,7 @@ class HttpClient:
     def __init__(self, servers: Sequence[Server], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         assert servers, "there is always one to try"
         self._servers = list(servers)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
 
     @classmethod
@@ -131,11 +140,11 @@ class HttpClient:
                 following = "/" + following.split("://", 1)[1].partition("/")[2]
         return found
 
-    def send(self, method: str, path: str, document: object, *, repeatable: bool = False, wait_s: float = 0.0) -> Any:
-        """Send a JSON document and return the answer's."""
+    def send(self, method: str, path: str, document: object, *, repeatable: bool = False, **how: Any) -> Any:
+        """Send a JSON document and return the answer's; `how`: what `request` takes beside it."""
         body = json.dumps(document).encode()
         headers = {"Content-Type": "application/json"}
-        return self.request(method, path, body=body, headers=headers, repeatable=repeatable, wait_s=wait_s).document()
+        return self.request(method, path, body=body, headers=headers, repeatable=repeatable, **how).document()
 
     def request(
         self,
@@ -147,29 +156,43 @@ class HttpClient:
         repeatable: bool = False,
         retry: bool = True,
         wait_s: float = 0.0,
+        attempt_s: float | None = None,
+        patient: bool = False,
     ) -> Answer:
         """One request, tried again for as long as nothing can have come of it and the timeout allows.
 
-        `retry` False: a refusal that only means "not now" is not waited out.
+        `retry` False: a refusal that only means "not now" is not waited out, unless an attempt before it is in doubt.
         `wait_s` is what the server was asked to wait (a long poll), on top of the timeout.
+        `attempt_s`: after so long without an answer the next server is asked, where that does no harm.
+        `patient`: servers that are all away may come back, it is tried until the timeout.
         Raises RequestFailure for a refusal, OutcomeUnknown, and Failure where nobody answers.
         """
-        wanted = Request(method, path, body, headers or {}, repeatable)
-        deadline = time.monotonic() + self._timeout_s
+        wanted = Request(method, path, body, headers or {}, repeatable, attempt_s)
+        deadline = time.monotonic() + self.timeout_s
         refusal: RequestFailure | None = None
+        in_doubt = False
         while True:
             try:
                 return self._attempt(wanted, deadline + wait_s)
             except RequestFailure as failure:
                 refusal = failure
+                in_doubt = failure.is_in_doubt = in_doubt or failure.outcome_is_unknown
                 pause_s = _pause(failure, repeatable=repeatable)
-                if pause_s is None or not retry or time.monotonic() + pause_s >= deadline:
+                waits = retry or in_doubt
+                if pause_s is None or not waits or time.monotonic() + pause_s >= deadline:
                     raise
                 time.sleep(pause_s)
-            except Failure as failure:
-                if refusal is not None and not isinstance(failure, OutcomeUnknown):
-                    raise refusal from None  # it says more than "no answer in time"
+            except OutcomeUnknown:
                 raise
+            except Failure as failure:
+                in_doubt = in_doubt or isinstance(failure, BrokeOff)
+                may_return = patient and failure.exit_code is ExitCode.UNAVAILABLE
+                if not may_return or time.monotonic() + RETRY_PAUSE_S >= deadline:
+                    if refusal is None:
+                        raise
+                    refusal.is_in_doubt = in_doubt
+                    raise refusal from None  # it says more than "no answer in time"
+                time.sleep(RETRY_PAUSE_S)
 
     def close(self) -> None:
         """Close the connection."""
@@ -184,9 +207,13 @@ class HttpClient:
             try:
                 connection = self._connect(deadline)
             except (OSError, http.client.HTTPException) as error:
-                raise self._nobody_answers(error) from None
+                failure = self._nobody_answers(error)
+                raise failure if broken is None else BrokeOff(failure.message) from None
             try:
                 return _exchange(connection, wanted, deadline)
+            except RequestFailure as refused:
+                refused.is_in_doubt = broken is not None
+                raise
             except (OSError, http.client.HTTPException) as error:
                 broken = error
                 self._give_up_server()
@@ -234,7 +261,7 @@ class HttpClient:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
             return Failure(f"{server} does not speak HTTP: name an HTTP listener with -b", ExitCode.UNAVAILABLE)
         if repeatable:
-            return Failure(f"{server} broke off: {_reason(error)}{_scheme_hint(error, server)}", ExitCode.UNAVAILABLE)
+            return BrokeOff(f"{server} broke off: {_reason(error)}{_scheme_hint(error, server)}")
         return OutcomeUnknown(
             f"{server} broke off after the request was sent ({_reason(error)}): it may have been done"
         )
@@ -265,7 +292,8 @@ def _scheme_hint(error: Exception, server: Server) -> str:
 
 def _exchange(connection: http.client.HTTPConnection, wanted: Request, deadline: float) -> Answer:
     """Send and receive; a connection that the server wants closed is closed by http.client itself."""
-    connection.sock.settimeout(max(0.05, deadline - time.monotonic()))
+    left_s = deadline - time.monotonic()
+    connection.sock.settimeout(max(0.05, left_s if wanted.attempt_s is None else min(left_s, wanted.attempt_s)))
     headers = {"Accept": "application/json", **wanted.headers}
     connection.request(wanted.method, wanted.path, body=wanted.body, headers=headers)
     response = connection.getresponse()

@@ -1,11 +1,12 @@
 """Writes runs of records to a topic as record batches, and knows of every one whether it was acknowledged.
 
 Batches are built here, as a Kafka client would, so that keys, partitions and compression are the user's and the broker
-only stamps them. Invariant (S15): a batch that may have reached a leader is never sent again; the caller is told.
+only stamps them. With acks=all they carry a producer id, so that the cluster knows a batch again (S13), and whatever
+is in doubt is sent again until it is answered. Invariant (S15): a batch without one that may have reached a leader is
+never sent again; the caller is told.
 """
 
 import http.client
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Final
 from cli.failure import ExitCode, Failure
 from cli.http_client import CLUSTER, HttpClient, OutcomeUnknown, RequestFailure, segment
 from cli.line_source import Line
+from cli.producer_identity import ProducerIdentity
 from wire.compression import Compression
 from wire.partitioner import partition_for_key
 from wire.record_batch import build_batch
@@ -21,6 +23,11 @@ from wire.record_batch import build_batch
 RECORD_BATCH: Final = "application/vnd.kafka.recordbatch"
 TOO_LARGE: Final = http.client.REQUEST_ENTITY_TOO_LARGE
 UNAVAILABLE: Final = http.client.SERVICE_UNAVAILABLE
+NO_ROUTE: Final = 404
+WRITTEN_BEFORE: Final = 40902  # the body's error_code
+UNKNOWN_PRODUCER: Final = 40903
+ATTEMPT_S: Final = 10.0
+"""So long one node may take over a batch that can be sent again; a paused one must not hold us for the whole time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,12 @@ class Receipts:
     first_missing: int = 1
 
     def add(self, partition: int, lines: Sequence[Line], answer: Any) -> None:
-        """Count an acknowledged batch."""
+        """Count an acknowledged batch; `answer` None where its offsets are not known any more."""
         receipt = self.partitions.setdefault(partition, PartitionReceipt())
-        if receipt.records == 0:
-            receipt.first_offset = answer["base_offset"]
-        receipt.last_offset = answer["last_offset"]
+        if answer is not None:
+            if receipt.first_offset < 0:
+                receipt.first_offset = answer["base_offset"]
+            receipt.last_offset = answer["last_offset"]
         receipt.records += len(lines)
         self.records += len(lines)
         self.bytes += sum(len(line.value or b"") + len(line.key or b"") for line in lines)
@@ -77,6 +85,7 @@ class Producer:
         # a random place to begin, or many small runs would all fill partition 0
         self._turn = time.monotonic_ns() // 1000 % len(self._partitions)
         self._acknowledged: set[int] = set()  # line numbers of the run that is being written
+        self._identity = self._introduce()
 
     def _choose(self, listed: Sequence[Mapping[str, Any]]) -> list[int]:
         """The partitions that take turns: the one that is wished for, or all that have a leader."""
@@ -123,19 +132,8 @@ class Producer:
                 self._turn -= 1
 
     def _send(self, partition: int, lines: Sequence[Line], *, wait_for_leader: bool = True) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        options = self._options
-        batch = build_batch(
-            [(line.key, line.value, options.headers, now_ms) for line in lines], compression=options.compression
-        )
         try:
-            answer = self._client.request(
-                "POST",
-                f"{self._path}/partitions/{partition}/records?acks={options.acks}",
-                body=batch,
-                headers={"Content-Type": RECORD_BATCH},
-                retry=wait_for_leader,
-            )
+            answer = self._post(partition, lines, wait_for_leader=wait_for_leader)
         except RequestFailure as failure:
             if failure.status != TOO_LARGE or len(lines) == 1:
                 raise _about_lines(failure, lines) from None
@@ -143,15 +141,73 @@ class Producer:
             self._send(partition, lines[:middle])
             return self._send(partition, lines[middle:])
         except OutcomeUnknown as failure:
-            raise OutcomeUnknown(f"{failure.message} (lines {lines[0].number} to {lines[-1].number})") from None
-        self.receipts.add(partition, lines, json.loads(answer.body))
+            raise OutcomeUnknown(f"{failure.message} ({_named(lines)})") from None
+        except Failure as failure:
+            if self._identity is None:
+                raise
+            doubt = f"{_named(lines)} may or may not have been written"
+            raise Failure(f"{failure.message}; {doubt}", failure.exit_code) from None
+        if self._identity is not None:
+            self._identity.acknowledged(partition, len(lines))
+        self.receipts.add(partition, lines, answer)
         self._acknowledged.update(line.number for line in lines)
         return None
+
+    def _post(self, partition: int, lines: Sequence[Line], *, wait_for_leader: bool) -> Any:
+        """The receipt of one batch; None where the cluster has it from before and does not know its offsets."""
+        options, identity = self._options, self._identity
+        now_ms = time.time_ns() // 1_000_000
+        batch = build_batch(
+            [(line.key, line.value, options.headers, now_ms) for line in lines],
+            compression=options.compression,
+            **({} if identity is None else identity.stamp(partition)),
+        )
+        path = f"{self._path}/partitions/{partition}/records?acks={options.acks}"
+        headers = {"Content-Type": RECORD_BATCH}
+        if identity is None:
+            return self._client.request("POST", path, body=batch, headers=headers, retry=wait_for_leader).document()
+        attempt_s = min(ATTEMPT_S, self._client.timeout_s / 2)
+        try:
+            return self._client.request(
+                "POST",
+                f"{path}&timeout={max(1, int(attempt_s * 900))}",
+                body=batch,
+                headers=headers,
+                repeatable=True,
+                retry=wait_for_leader,
+                attempt_s=attempt_s,
+                patient=True,
+            ).document()
+        except RequestFailure as failure:
+            if failure.error_code == WRITTEN_BEFORE:
+                return None
+            if failure.error_code != UNKNOWN_PRODUCER or failure.outcome_is_unknown:
+                raise
+            # idle for longer than producer.id.expiration.ms: nothing of this batch is there, begin anew
+            self._identity = self._introduce()
+            return self._post(partition, lines, wait_for_leader=wait_for_leader)
+
+    def _introduce(self) -> ProducerIdentity | None:
+        """Ask for a producer id; None where batches go without one: acks below all, or a node from before them."""
+        if self._options.acks not in ("all", "-1"):
+            return None
+        try:
+            answer = self._client.send("POST", f"{CLUSTER}/producers", {}, repeatable=True)
+        except RequestFailure as failure:
+            if failure.status == NO_ROUTE:
+                return None
+            raise
+        return ProducerIdentity(answer["producer_id"], answer["producer_epoch"])
 
 
 def _about_lines(failure: RequestFailure, lines: Sequence[Line]) -> RequestFailure:
     """Say which lines it is about."""
-    first, last = lines[0].number, lines[-1].number
-    where = f"line {first}" if first == last else f"lines {first} to {last}"
     doubt = "; they may or may not have been written" if failure.outcome_is_unknown else ""
-    return RequestFailure(failure.status, failure.document, f"{where}: {failure.message}{doubt}")
+    told = RequestFailure(failure.status, failure.document, f"{_named(lines)}: {failure.message}{doubt}")
+    told.is_in_doubt = failure.is_in_doubt
+    return told
+
+
+def _named(lines: Sequence[Line]) -> str:
+    first, last = lines[0].number, lines[-1].number
+    return f"line {first}" if first == last else f"lines {first} to {last}"

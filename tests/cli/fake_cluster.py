@@ -22,6 +22,11 @@ class FakeCluster:
         self.rules: list[Rule] = []
         self.requests: list[tuple[str, str]] = []
         self.leaderless: set[int] = set()
+        self.producers: dict[tuple[int, str, int], tuple[int, int]] = {}
+        """By producer id, topic and partition: the last batch's base sequence and base offset."""
+        self.gives_producer_ids = True
+        self.hang_up_after: list[bool] = []
+        """For each append that comes: whether its answer is lost on the way."""
         self.damaged: dict[int, tuple[int, int]] = {}
         """The offsets [from, to) of a partition that its disk has lost."""
         cluster = self
@@ -100,13 +105,17 @@ class FakeCluster:
             return (
                 self._create(document) if method == "POST" else (200, {"data": [self._topic(t) for t in self.topics]})
             )
+        if path == "/producers" and self.gives_producer_ids:
+            return 200, {"producer_id": 1000 + len(self.requests), "producer_epoch": 0}
         match = re.fullmatch(r"/topics/([^/]+)(/.*)?", path)
         if match is None:
             return 404, {"error_code": 404, "message": f"no such route: {path}"}
         name, rest = unquote(match[1]), match[2] or ""
         if name not in self.topics:
             return 404, {"error_code": 40401, "message": f"topic '{name}' does not exist: create it, or check its name"}
-        return self._about_topic(method, name, rest, query, document, body)
+        answer = self._about_topic(method, name, rest, query, document, body)
+        is_append = method == "POST" and rest.endswith("/records") and rest != "/records"
+        return "drop" if is_append and self.hang_up_after and self.hang_up_after.pop(0) else answer
 
     def _about_topic(self, method: str, name: str, rest: str, query: Any, document: Any, body: bytes) -> Answer:
         if rest == "" and method == "DELETE":
@@ -172,6 +181,12 @@ class FakeCluster:
         first = len(log)
         for batch in iterate_batches(body):
             assert batch.crc_is_valid()
+            if batch.producer_id >= 0:
+                key = (batch.producer_id, name, partition)
+                sequence, offset = self.producers.get(key, (-1, -1))
+                if batch.base_sequence == sequence:
+                    return 200, {"base_offset": offset, "last_offset": offset + batch.record_count - 1, "timestamp": -1}
+                self.producers[key] = (batch.base_sequence, first)
             for record in batch.records():
                 key = None if record.key is None else record.key.decode()
                 self.add_record(name, partition, (record.value or b"").decode(errors="replace"), key=key)

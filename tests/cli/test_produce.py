@@ -69,14 +69,14 @@ def test_a_failure_tells_what_is_safe_and_where_to_resume(kraft, cluster):
     writes: list[str] = []
 
     def third_write_fails(method, target):
-        if method != "POST":
+        if method != "POST" or not target.endswith("/records?acks=1"):
             return None
         writes.append(target)
         return unavailable("not_written") if len(writes) > 2 else None
 
     cluster.rules.append(third_write_fails)
     stdin = b"".join(b"%d\n" % i for i in range(3 * RUN_RECORDS))
-    ended = kraft("produce", "a", "--timeout", "2", stdin=stdin)
+    ended = kraft("produce", "a", "--acks", "1", "--timeout", "2", stdin=stdin)
     assert 5 == ended.code
     assert "the leader is gone" in ended.err
     assert "20,000 records acknowledged; resume at line 20001 (tail -n +20001)" in ended.err
@@ -86,23 +86,86 @@ def test_a_failure_tells_what_is_safe_and_where_to_resume(kraft, cluster):
     assert [str(i) for i in range(3 * RUN_RECORDS)] == cluster.values("a")
 
 
-def test_what_may_have_been_written_is_not_sent_again(kraft, cluster):
+def test_without_a_producer_id_what_may_have_been_written_is_not_sent_again(kraft, cluster):
+    """Acks below all, and nodes from before idempotent producers."""
     cluster.add_topic("a", 1)
-    cluster.rules.append(lambda method, _: unavailable("unknown") if method == "POST" else None)
-    ended = kraft("produce", "a", stdin=b"x\ny\n")
-    assert 5 == ended.code
-    assert "lines 1 to 2" in ended.err
-    assert "may or may not have been written" in ended.err
-    assert 1 == sum(method == "POST" for method, _ in cluster.requests)
+    cluster.rules.append(lambda _, target: unavailable("unknown") if "/records" in target else None)
+    for arguments, gives_producer_ids in ((("--acks", "1"), True), ((), False)):
+        cluster.gives_producer_ids = gives_producer_ids
+        cluster.requests.clear()
+        ended = kraft("produce", "a", *arguments, stdin=b"x\ny\n")
+        assert 5 == ended.code
+        assert "lines 1 to 2" in ended.err
+        assert "may or may not have been written" in ended.err
+        assert 1 == sum("/records" in target for _, target in cluster.requests)
 
 
-def test_a_broken_connection_is_not_sent_again_either(kraft, cluster):
+def test_without_a_producer_id_a_broken_connection_is_not_sent_again_either(kraft, cluster):
     cluster.add_topic("a", 1)
     cluster.rules.append(lambda method, _: "drop" if method == "POST" else None)
-    ended = kraft("produce", "a", stdin=b"x\ny\n")
+    ended = kraft("produce", "a", "--acks", "1", stdin=b"x\ny\n")
     assert 5 == ended.code
     assert "0 records acknowledged" in ended.err
     assert 1 == sum(method == "POST" for method, _ in cluster.requests)
+
+
+def test_an_answer_that_is_lost_costs_no_record_and_makes_no_duplicate(kraft, cluster):
+    cluster.add_topic("a", 1)
+    cluster.hang_up_after = [True, False, True, True]
+    stdin = b"".join(b"%d\n" % i for i in range(3 * RUN_RECORDS))
+    ended = kraft("produce", "a", "--format", "json", stdin=stdin)
+    assert 0 == ended.code
+    assert [str(i) for i in range(3 * RUN_RECORDS)] == cluster.values("a")
+    (receipt,) = json.loads(ended.out)["partitions"]
+    assert (0, 3 * RUN_RECORDS - 1) == (receipt["first_offset"], receipt["last_offset"])
+
+
+def test_a_failover_is_waited_out_and_what_was_in_doubt_stays_with_its_partition(kraft, cluster):
+    """The answer is lost, then there is no leader for a while: another partition would get the records twice."""
+    cluster.add_topic("a", 3)
+    cluster.hang_up_after = [True]
+    left = [unavailable("not_written")] * 3
+
+    def leaderless_afterwards(_, target):
+        return left.pop() if "/records" in target and sum(map(len, cluster.topics["a"])) and left else None
+
+    cluster.rules.append(leaderless_afterwards)
+    assert 0 == kraft("produce", "a", stdin=b"x\n").code
+    assert ["x"] == cluster.values("a")
+    assert [] == left
+
+
+def test_nobody_there_for_a_moment_is_waited_out(kraft, cluster):
+    cluster.add_topic("a", 1)
+    left = ["drop"] * 5
+    cluster.rules.append(lambda _, target: left.pop() if "/records" in target and left else None)
+    assert 0 == kraft("produce", "a", stdin=b"x\n").code
+    assert ["x"] == cluster.values("a")
+
+
+def test_doubt_that_does_not_end_is_told(kraft, cluster):
+    cluster.add_topic("a", 1)
+    cluster.rules.append(lambda _, target: unavailable("unknown") if "/records" in target else None)
+    ended = kraft("produce", "a", "--timeout", "0.5", stdin=b"x\ny\n")
+    assert 5 == ended.code
+    assert "lines 1 to 2: the leader is gone; they may or may not have been written" in ended.err
+
+
+def test_a_producer_that_the_cluster_has_forgotten_gets_another_id(kraft, cluster):
+    cluster.add_topic("a", 1)
+    forgotten = {"error_code": 40903, "message": "unknown producer", "outcome": "not_written"}
+    left = [(409, forgotten)]
+    cluster.rules.append(lambda _, target: left.pop() if "/records" in target and left else None)
+    assert 0 == kraft("produce", "a", stdin=b"x\n").code
+    assert 2 == sum(target.endswith("/producers") for _, target in cluster.requests)
+
+
+def test_what_is_there_from_before_counts_as_written(kraft, cluster):
+    cluster.add_topic("a", 1)
+    before = {"error_code": 40902, "message": "written before", "outcome": "written"}
+    left = [(409, before)]
+    cluster.rules.append(lambda _, target: left.pop() if "/records" in target and left else None)
+    assert "Wrote 1 record" in kraft("produce", "a", stdin=b"x\n").out
 
 
 def test_a_partition_without_a_leader_is_left_out(kraft, cluster):
@@ -116,8 +179,8 @@ def test_a_leader_that_goes_meanwhile_costs_its_partitions_their_turn(kraft, clu
     cluster.add_topic("a", 3)
     gone = ("/partitions/0/", "/partitions/1/")
     cluster.rules.append(
-        lambda method, target: (
-            unavailable("not_written") if method == "POST" and any(part in target for part in gone) else None
+        lambda _, target: (
+            unavailable("not_written") if "/records" in target and any(part in target for part in gone) else None
         )
     )
     assert 0 == kraft("produce", "a", stdin=b"x\n").code
