@@ -33,6 +33,11 @@ class Circumstances:
     policy: TopicPolicy
     new_id: UUID
 
+    @property
+    def racks(self) -> Mapping[int, str | None]:
+        """The racks of the brokers that may be given replicas."""
+        return {broker_id: self.image.brokers[broker_id].rack for broker_id in self.usable_brokers}
+
     def rules_of(self, topic: Topic) -> TopicRules:
         """The topic's settings that elections depend on."""
         return TopicRules.of(topic, self.policy.broker_defaults)

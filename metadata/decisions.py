@@ -32,7 +32,7 @@ from metadata.in_sync_changes import alter_partitions
 from metadata.leader_choices import elect_leaders
 from metadata.named_partitions import topic_named, topic_of
 from metadata.partition_moves import reassign_partitions
-from metadata.placement import spread
+from metadata.placement import in_rack_order, spread
 from metadata.requests import (
     AllocateProducerIdsRequest,
     AlterConfigsRequest,
@@ -128,7 +128,14 @@ def _placed(request: CreateTopicRequest, at: Circumstances) -> tuple[PartitionAs
     _check_partitions_count(count, at.policy)
     _check_replication_factor(factor, at)
     start, shift = _chance(at)
-    replicas = spread(at.usable_brokers, partitions=count, replication_factor=factor, start=start, shift=shift)
+    replicas = spread(
+        at.usable_brokers,
+        partitions=count,
+        replication_factor=factor,
+        start=start,
+        shift=shift,
+        racks=at.racks,
+    )
     return tuple(_led_by_first(one, at) for one in replicas)
 
 
@@ -279,7 +286,7 @@ def _create_partitions(request: CreatePartitionsRequest, at: Circumstances) -> C
                 f"replicas_assignments has {len(request.replicas_assignments)} partitions: it must have one for each "
                 f"of the {added} new ones",
             )
-        factor = len(topic.partitions[0].replicas)
+        factor = topic.partitions[0].target_count
         assignments = _assigned(request.replicas_assignments, at, first_partition=count, factor=factor)
     command = CreatePartitions(topic_id=topic.topic_id, expected_partitions_count=count, assignments=assignments)
     if not request.validate_only:
@@ -290,15 +297,21 @@ def _create_partitions(request: CreatePartitionsRequest, at: Circumstances) -> C
 
 def _continued(topic: Topic, added: int, at: Circumstances) -> tuple[PartitionAssignment, ...]:
     """New partitions go on in the round that the topic's first partition began."""
-    factor = len(topic.partitions[0].replicas)
+    factor = topic.partitions[0].target_count
     _check_replication_factor(factor, at)
     start, shift = _chance(at)
     first_leader = topic.partitions[0].replicas[0]
     if first_leader in at.usable_brokers:
-        start = list(at.usable_brokers).index(first_leader)
+        start = in_rack_order(at.usable_brokers, at.racks).index(first_leader)
     count = len(topic.partitions)
     placed = spread(
-        at.usable_brokers, partitions=added, replication_factor=factor, start=start, shift=shift, first_partition=count
+        at.usable_brokers,
+        partitions=added,
+        replication_factor=factor,
+        start=start,
+        shift=shift,
+        first_partition=count,
+        racks=at.racks,
     )
     return tuple(_led_by_first(replicas, at) for replicas in placed)
 

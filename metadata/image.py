@@ -95,6 +95,11 @@ class Partition(Struct, frozen=True, kw_only=True, array_like=True, gc=False, fo
         return bool(self.adding_replicas or self.removing_replicas)
 
     @property
+    def target_count(self) -> int:
+        """The replication factor that it has, or is moving to."""
+        return len(self.replicas) - len(self.removing_replicas)
+
+    @property
     def assigned_count(self) -> int:
         """The replicas without those that are being added: a partition that grows from one to three goes on being
         written meanwhile, whatever `min.insync.replicas` says.

@@ -43,9 +43,20 @@ def test_every_answer_survives_its_bytes(answer):
 @given(
     st.lists(values_of(Topic), unique_by=(lambda t: t.topic_id, lambda t: t.name.replace(".", "_")), max_size=3),
     st.lists(values_of(Broker), unique_by=lambda b: b.broker_id, max_size=3),
+    st.integers(0, 2**63 - 1),
+    st.none() | st.integers(1, 2**63 - 1),
 )
-def test_every_image_survives_its_snapshot(topics, brokers):
-    image = Image.of("cluster", 1, applied_index=7, topics=topics, brokers=brokers, answers={})
+def test_every_image_survives_its_snapshot(topics, brokers, next_producer_id, throttle):
+    image = Image.of(
+        "cluster",
+        1,
+        applied_index=7,
+        topics=topics,
+        brokers=brokers,
+        answers={},
+        next_producer_id=next_producer_id,
+        replication_throttle_bytes_per_s=throttle,
+    )
     assert image == codec.decode_snapshot(codec.encode_snapshot(image))
 
 

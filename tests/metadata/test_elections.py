@@ -6,7 +6,7 @@ from msgspec import structs
 from metadata.commands import ChangePartitions, PartitionChange
 from metadata.elections import TopicRules, next_state
 from metadata.requests import AlterConfigsRequest, ConfigChange, CreateTopicRequest, LostReplicasRequest
-from tests.metadata.world import SESSION_MS, World, outcome
+from tests.metadata.world import World, outcome
 from wire.errors import ErrorCode
 
 
@@ -16,12 +16,6 @@ def three_replicas(*, min_in_sync: int = 2, **configs: str) -> World:
     changes = tuple(ConfigChange(name=name, value=value) for name, value in settings.items())
     world.ask(CreateTopicRequest(name="t", replicas_assignments=((1, 2, 3),), configs=changes))
     return world
-
-
-def die(world: World, *broker_ids: int) -> None:
-    alive = tuple(b for b, broker in world.image.brokers.items() if b not in broker_ids and not broker.fenced)
-    world.pass_time(SESSION_MS + 1000, alive=alive)
-    world.settle()
 
 
 def state(world: World) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -50,22 +44,20 @@ def propose(world: World, **fields):
 
 
 def joins(world: World, broker_id: int):
-    """As a leader will ask when a follower has caught up."""
-    in_sync = tuple(sorted({*world.partition("t").in_sync_replicas, broker_id}))
-    epochs = ((broker_id, world.image.brokers[broker_id].epoch),)
-    return propose(world, in_sync_replicas=in_sync, eligible_leader_replicas=(), joining_broker_epochs=epochs)
+    """The leader asks for a follower that has caught up."""
+    return world.in_sync("t", *world.partition("t").in_sync_replicas, broker_id)
 
 
 def test_a_dead_leader_is_replaced_by_the_next_in_sync_replica():
     world = three_replicas()
-    die(world, 1)
+    world.die(1)
     assert (2, (2, 3), ()) == state(world)
     assert 1 == world.partition("t").leader_epoch
 
 
 def test_a_dead_follower_changes_no_leader_epoch():
     world = three_replicas()
-    die(world, 3)
+    world.die(3)
     assert (1, (1, 2), ()) == state(world)
     assert 0 == world.partition("t").leader_epoch
 
@@ -73,10 +65,10 @@ def test_a_dead_follower_changes_no_leader_epoch():
 def test_who_leaves_below_the_minimum_stays_eligible():
     """The high watermark can't move while too few are in sync, so the one that left has all of it."""
     world = three_replicas()
-    die(world, 1)
-    die(world, 1, 2)
+    world.die(1)
+    world.die(1, 2)
     assert (3, (3,), (2,)) == state(world)
-    die(world, 1, 2, 3)
+    world.die(1, 2, 3)
     assert (-1, (), (2, 3)) == state(world)
     world.start(2, incarnation=2, clean=False)
     assert (2, (2,), (3,)) == state(world)
@@ -85,9 +77,9 @@ def test_who_leaves_below_the_minimum_stays_eligible():
 def test_who_left_above_the_minimum_may_not_lead():
     """L2: broker 1 left while two were in sync and may lack what they acknowledged."""
     world = three_replicas()
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     world.start(1, incarnation=2)
     assert (-1, (), (2, 3)) == state(world)
     world.start(3, incarnation=2)
@@ -96,8 +88,8 @@ def test_who_left_above_the_minimum_may_not_lead():
 
 def test_enough_in_sync_replicas_end_eligibility():
     world = three_replicas()
-    die(world, 3)
-    die(world, 2, 3)
+    world.die(3)
+    world.die(2, 3)
     assert (1, (1,), (2,)) == state(world)
     world.start(2, incarnation=2)
     assert ErrorCode.NONE == outcome(joins(world, 2))
@@ -107,8 +99,8 @@ def test_enough_in_sync_replicas_end_eligibility():
 def test_lowering_the_minimum_ends_eligibility_at_once():
     """S3: from that entry on the high watermark moves without the eligible ones."""
     world = three_replicas()
-    die(world, 3)
-    die(world, 2, 3)
+    world.die(3)
+    world.die(2, 3)
     lower = (ConfigChange(name="min.insync.replicas", value="1"),)
     world.ask(AlterConfigsRequest(name="t", changes=lower))
     assert (1, (1,), ()) == state(world)
@@ -117,9 +109,9 @@ def test_lowering_the_minimum_ends_eligibility_at_once():
 def test_an_unclean_stop_with_relaxed_flushing_costs_the_eligibility():
     """S10: its counted records may be gone."""
     world = three_replicas(flush_messages="1000")
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     assert (-1, (), (2, 3)) == state(world)
     world.start(2, incarnation=2, clean=False)
     assert (-1, (), (3,)) == state(world)
@@ -130,9 +122,9 @@ def test_an_unclean_stop_with_relaxed_flushing_costs_the_eligibility():
 def test_if_all_stopped_uncleanly_the_last_leader_is_the_only_candidate():
     """KIP-966; the last leader returned first, and lost its eligibility while another one had it."""
     world = three_replicas(flush_messages="1000")
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     world.start(3, incarnation=2, clean=False)
     assert (-1, (), (2,)) == state(world)
     world.start(2, incarnation=2, clean=False)
@@ -141,9 +133,9 @@ def test_if_all_stopped_uncleanly_the_last_leader_is_the_only_candidate():
 
 def test_a_clean_restart_does_not_hide_an_unclean_one_just_before():
     world = three_replicas(flush_messages="1000")
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     world.register(2, incarnation=2, clean=False)
     world.start(2, incarnation=3, clean=True)
     assert (-1, (), (3,)) == state(world)
@@ -160,9 +152,9 @@ def test_a_leader_of_an_earlier_life_is_elected_anew_even_if_it_was_never_taken_
 
 def test_a_clean_stop_with_relaxed_flushing_costs_nothing():
     world = three_replicas(flush_messages="1000")
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     world.start(2, incarnation=2, clean=True)
     assert 2 == world.partition("t").leader
 
@@ -191,18 +183,18 @@ def test_a_stopping_leader_hands_over_before_it_is_gone():
 def test_nobody_unclean_leads_unless_the_topic_says_so():
     for allowed, leader in (("false", -1), ("true", 1)):
         world = three_replicas(min_in_sync=1, unclean_leader_election_enable=allowed)
-        die(world, 1)
-        die(world, 1, 2)
-        die(world, 1, 2, 3)
+        world.die(1)
+        world.die(1, 2)
+        world.die(1, 2, 3)
         world.start(1, incarnation=2)
         assert leader == world.partition("t").leader
 
 
 def test_a_topic_that_comes_to_allow_it_gets_its_unclean_leader():
     world = three_replicas(min_in_sync=1)
-    die(world, 1)
-    die(world, 1, 2)
-    die(world, 1, 2, 3)
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
     world.start(1, incarnation=2)
     allow = (ConfigChange(name="unclean.leader.election.enable", value="true"),)
     world.ask(AlterConfigsRequest(name="t", changes=allow))
@@ -235,7 +227,7 @@ def test_a_change_that_does_not_fit_the_partition_is_refused(fields, code):
 def test_a_replica_joins_only_in_its_current_life():
     """S9, KIP-903: the leader saw it catch up, then it was restarted with less."""
     world = three_replicas()
-    die(world, 3)
+    world.die(3)
     world.start(3, incarnation=2)
     seen = world.image.brokers[3].epoch
     world.start(3, incarnation=3)
@@ -247,7 +239,7 @@ def test_a_replica_joins_only_in_its_current_life():
 
 def test_nobody_becomes_eligible_or_leader_out_of_nothing():
     world = three_replicas()
-    die(world, 1)
+    world.die(1)
     world.start(1, incarnation=2)
     epoch = world.image.brokers[1].epoch
     out_of_nothing = {"leader": 1, "leader_broker_epoch": epoch, "in_sync_replicas": (1,)}

@@ -10,7 +10,14 @@ from metadata.commands import Command, Proposal
 from metadata.controller import Controller, ControllerSettings
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image
-from metadata.requests import Heartbeat, RegistrationRequest
+from metadata.requests import (
+    AlterPartitionRequest,
+    ConfigChange,
+    CreateTopicRequest,
+    Heartbeat,
+    InSyncReplicasChange,
+    RegistrationRequest,
+)
 from wire.errors import ErrorCode
 
 CLUSTER_ID = "a-cluster"
@@ -66,6 +73,7 @@ class World:
         directory: int | None = None,
         directories=None,
         clean: bool = True,
+        rack: str | None = None,
     ) -> AdminAnswer:
         numbers = directories or (100 + broker_id if directory is None else directory,)
         request = RegistrationRequest(
@@ -76,6 +84,7 @@ class World:
             http=Endpoint("127.0.0.1", 8000 + broker_id),
             peer=Endpoint("127.0.0.1", 9000 + broker_id),
             clean_shutdown=clean,
+            rack=rack,
         )
         decided = self.controller.register(self.image, request, now_ms=self.now_ms)
         return self.propose(decided) if isinstance(decided, Proposal) else decided
@@ -124,6 +133,42 @@ class World:
             self.image, request, command_id=command_id, new_id=self.new_id(), now_ms=self.now_ms
         )
         return self.propose(decided) if isinstance(decided, Proposal) else decided
+
+    def create(self, name: str, *replicas: tuple[int, ...], **configs: str) -> None:
+        """A topic with these replicas; configs with `_` for `.`."""
+        changes = tuple(ConfigChange(name=k.replace("_", "."), value=v) for k, v in configs.items())
+        self.ask(CreateTopicRequest(name=name, replicas_assignments=replicas, configs=changes))
+
+    def in_sync_change(self, name: str, in_sync: tuple[int, ...], *, index: int = 0, **other) -> InSyncReplicasChange:
+        """What the leader would ask for now; `other` fields are those of a leader that saw something else."""
+        state = self.partition(name, index)
+        fields = {
+            "topic_id": self.image.topic(name).topic_id,
+            "partition": index,
+            "leader_epoch": state.leader_epoch,
+            "partition_epoch": state.partition_epoch,
+            "in_sync_replicas": tuple((r, self.epoch(r)) for r in in_sync),
+        }
+        return InSyncReplicasChange(**(fields | other))
+
+    def alter(self, leader: int, *changes: InSyncReplicasChange, epoch: int | None = None) -> AdminAnswer:
+        """The leader asks for changes of the in-sync replicas."""
+        epoch = self.epoch(leader) if epoch is None else epoch
+        return self.ask(AlterPartitionRequest(broker_id=leader, broker_epoch=epoch, changes=changes))
+
+    def in_sync(self, name: str, *in_sync: int, index: int = 0) -> AdminAnswer:
+        """The present leader makes these the in-sync replicas."""
+        return self.alter(self.partition(name, index).leader, self.in_sync_change(name, in_sync, index=index))
+
+    def epoch(self, broker_id: int) -> int:
+        broker = self.image.brokers.get(broker_id)
+        return -1 if broker is None else broker.epoch
+
+    def die(self, *dead: int) -> None:
+        """These brokers fall silent, and the cluster comes to rest without them."""
+        alive = tuple(b for b, broker in self.image.brokers.items() if b not in dead and not broker.fenced)
+        self.pass_time(SESSION_MS + 1000, alive=alive)
+        self.settle()
 
     def partition(self, name: str, index: int = 0):
         return self.image.topic(name).partitions[index]
