@@ -182,7 +182,7 @@ class Replica:
     # ---- writing
 
     async def append(
-        self, buffer: bytearray, *, acks: int, timeout_ms: int, expected_offset: int | None = None
+        self, buffer: bytearray | memoryview, *, acks: int, timeout_ms: int, expected_offset: int | None = None
     ) -> Appended:
         """Append whole record batches; at acks=-1 return when they are below the high watermark.
 
@@ -194,7 +194,7 @@ class Replica:
             await self._replicated(appended, timeout_ms)
         return appended
 
-    def append_now(self, buffer: bytearray, *, acks: int, expected_offset: int | None = None) -> Appended:
+    def append_now(self, buffer: bytearray | memoryview, *, acks: int, expected_offset: int | None = None) -> Appended:
         """As `append`, without the wait: at acks=-1 the answer is due when the high watermark passes the last offset.
 
         Raises as `append`; OutcomeUnknownError also for a disk that failed while writing.
