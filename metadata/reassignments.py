@@ -65,8 +65,8 @@ def placed(partition: Partition, placement: Placement) -> Partition:
     return structs.replace(
         partition,
         replicas=replicas,
-        in_sync_replicas=tuple(r for r in replicas if r in partition.in_sync_replicas),
-        eligible_leader_replicas=tuple(r for r in replicas if r in partition.eligible_leader_replicas),
+        in_sync_replicas=tuple(r for r in partition.in_sync_replicas if r in replicas),
+        eligible_leader_replicas=tuple(r for r in partition.eligible_leader_replicas if r in replicas),
         last_known_leader=partition.last_known_leader if partition.last_known_leader in replicas else -1,
         adding_replicas=placement.adding_replicas,
         removing_replicas=placement.removing_replicas,
