@@ -168,7 +168,7 @@ class LeaderFetcher:
         """Connect and fetch until nothing is followed any more, or the leader listens elsewhere; raises OSError."""
         settings = self._settings
         name = f"broker-{settings.broker_id}-fetcher"
-        connection = await open_connection(endpoint, client_id=name, tls=settings.tls())
+        connection = await open_connection(endpoint, client_id=name, leader_id=self.leader_id, tls=settings.tls())
         self._connection = connection
         self._session.reset()
         self._due.update(dict.fromkeys(self._followed))

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from typing import Any, Final
 
+from kraft.peer_tls import certificate_speaks_for
 from metadata.image import Endpoint
 from wire.connection import ClientConnection
 from wire.messages import ApiKey
@@ -81,15 +82,23 @@ class LeaderConnection(asyncio.Protocol):
             self._in_flight[1].set_exception(error)
 
 
-async def open_connection(at: Endpoint, *, client_id: str, tls: ssl.SSLContext | None) -> LeaderConnection:
-    """Connect; raises OSError (`ssl.SSLError` is one) or TimeoutError."""
+async def open_connection(
+    at: Endpoint, *, client_id: str, leader_id: int, tls: ssl.SSLContext | None
+) -> LeaderConnection:
+    """Connect; raises OSError (`ssl.SSLError` is one) or TimeoutError.
+
+    Over TLS the other end must show the certificate of broker `leader_id`, whatever its host is called.
+    """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, connection = await loop.create_connection(
+        transport, connection = await loop.create_connection(
             lambda: LeaderConnection(client_id),
             at.host,
             at.port,
             ssl=tls,
             server_hostname=at.host if tls is not None else None,
         )
+    if tls is not None and not certificate_speaks_for(transport.get_extra_info("peercert"), leader_id):
+        transport.abort()
+        raise ConnectionAbortedError(f"the certificate there does not carry the name node-{leader_id}")
     return connection
