@@ -131,7 +131,7 @@ def test_the_choices_of_topic_settings_are_all_named():
 def served_routes():
     from api.http import app  # noqa: PLC0415 - aiohttp takes a good part of a second
 
-    routes = [*app._hot_routes(), *app._v3_routes(), *app._v2_routes()]
+    routes = [*app._hot_routes(), *app._v3_routes(), *app._replication_routes(), *app._v2_routes()]
     return {f"{route.method} {route.path}" for route in routes}
 
 

@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from api.http import (
+    brokers,
     cluster_health,
     clusters,
     consume,
+    elections,
     fetch,
+    partition_listing,
     partitions,
+    producers,
+    reassignments,
     records,
     records_batch,
+    replication_throttle,
     topic_configs,
     topics,
     v2_topics,
@@ -67,6 +73,7 @@ def create_app(node: Node, settings: HttpSettings) -> web.Application:
     context = app[CONTEXT] = Context(node, settings)
     app.add_routes(_hot_routes())
     app.add_routes(_v3_routes())
+    app.add_routes(_replication_routes())
     app.add_routes(_v2_routes())
 
     async def close(_app: web.Application) -> None:
@@ -92,8 +99,9 @@ def _v3_routes() -> list[web.RouteDef]:
     return [
         web.get("/v3/clusters", clusters.list_clusters),
         web.get(CLUSTER, clusters.get_cluster),
-        web.get(CLUSTER + "/brokers", clusters.list_brokers),
-        web.get(CLUSTER + "/brokers/{broker_id}", clusters.get_broker),
+        web.get(CLUSTER + "/brokers", brokers.list_brokers),
+        web.get(CLUSTER + "/brokers/{broker_id}", brokers.get_broker),
+        web.delete(CLUSTER + "/brokers/{broker_id}", brokers.delete_broker),
         web.get(CLUSTER + "/quorum", cluster_health.get_quorum),
         web.get(CLUSTER + "/health", cluster_health.get_health),
         web.get(CLUSTER + "/topics", topics.list_topics),
@@ -115,6 +123,20 @@ def _v3_routes() -> list[web.RouteDef]:
     ]
 
 
+def _replication_routes() -> list[web.RouteDef]:
+    return [
+        web.get(CLUSTER + "/partitions", partition_listing.list_partitions),
+        web.post(CLUSTER + "/producers", producers.post_producers),
+        web.post(CLUSTER + "/partitions:reassign", reassignments.post_reassign),
+        web.post(CLUSTER + "/partitions:elect-leaders", elections.post_elect_leaders),
+        web.get(PARTITION + "/reassignment", reassignments.get_reassignment),
+        web.put(PARTITION + "/reassignment", reassignments.put_reassignment),
+        web.delete(PARTITION + "/reassignment", reassignments.delete_reassignment),
+        web.get(CLUSTER + "/replication-throttle", replication_throttle.get_throttle),
+        web.put(CLUSTER + "/replication-throttle", replication_throttle.put_throttle),
+    ]
+
+
 def _v2_routes() -> list[web.RouteDef]:
     topic, partition = "/topics/{topic}", "/topics/{topic}/partitions/{partition}"
     return [
@@ -126,7 +148,7 @@ def _v2_routes() -> list[web.RouteDef]:
         web.post(partition, v2_topics.post_records),
         web.get(partition + "/records", v2_topics.get_records),
         web.get(partition + "/offsets", v2_topics.get_offsets),
-        web.get("/brokers", clusters.list_brokers_v2),
+        web.get("/brokers", brokers.list_brokers_v2),
     ]
 
 

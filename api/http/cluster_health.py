@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,8 +17,12 @@ from api.http.routing import FORWARDED, check_cluster
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from broker.health import Health, NamedPartition
+
 
 LEADER_TIMEOUT_S: Final = 1.0
+NAMED_DEFAULT: Final = 100
+NAMED_MAX: Final = 10_000
 
 
 async def get_quorum(request: web.Request) -> web.Response:
@@ -38,21 +42,40 @@ async def get_quorum(request: web.Request) -> web.Response:
 
 
 async def get_health(request: web.Request) -> web.Response:
+    """Counts of all, names of the first `limit` of each kind: `GET C/partitions?state=` lists them page by page."""
     context = context_of(request)
     check_cluster(context, request)
-    Parameters(request).done()
-    health = context.node.health()
-    return json_reply(
-        {
-            "kind": "KraftHealth",
-            "cluster_id": context.node.cluster_id,
-            "healthy": health.healthy,
-            "reasons": health.reasons,
-            "leaderless_partitions": [_named(*partition) for partition in health.leaderless],
-            "under_replicated_partitions": [_named(*partition) for partition in health.under_replicated],
-            "fenced_brokers": health.fenced_brokers,
-        }
-    )
+    parameters = Parameters(request)
+    limit = parameters.integer("limit", NAMED_DEFAULT, maximum=NAMED_MAX)
+    parameters.done()
+    node = context.node
+    health, image = node.health(), node.image
+    answer: dict[str, Any] = {
+        "kind": "KraftHealth",
+        "cluster_id": node.cluster_id,
+        "healthy": health.healthy,
+        "reasons": health.reasons,
+        "brokers_count": len(image.brokers),
+        "fenced_brokers": health.fenced_brokers,
+        "draining_brokers": sorted(b.broker_id for b in image.brokers.values() if b.in_controlled_shutdown),
+        "topics_count": len(image.topics),
+        "partitions_count": sum(len(topic.partitions) for topic in image.topics.values()),
+    }
+    for kind, partitions in _unwell(health).items():
+        answer[f"{kind}_partitions_count"] = len(partitions)
+        answer[f"{kind}_partitions"] = [_named(*partition) for partition in partitions[:limit]]
+    answer["offline_replicas_count"] = len(health.offline_replicas)
+    return json_reply(answer)
+
+
+def _unwell(health: Health) -> dict[str, list[NamedPartition]]:
+    return {
+        "leaderless": health.leaderless,
+        "under_replicated": health.under_replicated,
+        "under_min_isr": health.under_min_in_sync,
+        "at_min_isr": health.at_min_in_sync,
+        "reassigning": health.reassigning,
+    }
 
 
 def _named(topic: str, partition: int) -> dict[str, str | int]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from api.http.settings import HttpSettings
     from broker.node import Node
+    from metadata.answers import AdminAnswer
+    from metadata.requests import AdminRequest
 
 T = TypeVar("T")
 
@@ -54,6 +56,10 @@ class Context:
         self.is_draining = True
         for task in self._polls:
             task.cancel()
+
+    async def admin(self, request: AdminRequest) -> AdminAnswer:
+        """Ask the active controller. Raises RefusedError or OutcomeUnknownError."""
+        return await self.node.admin(request, timeout_s=self.settings.admin_timeout_s)
 
     async def close(self) -> None:
         self.drain()

@@ -10,7 +10,8 @@ from api.http.context import context_of
 from api.http.errors import NOT_FOUND, ApiError, bad_request
 from api.http.leading import Target, at_leader
 from api.http.parameters import Parameters, parse_integer
-from api.http.partition_states import partition_states
+from api.http.partition_resources import condition_of, partition_resource, replica_resource
+from api.http.partition_states import Asked, partition_states
 from api.http.replies import json_reply
 from api.http.resources import Links
 from api.http.routing import find_partition, find_topic, is_forwarded, leader_headers, redirect_to_leader
@@ -18,7 +19,8 @@ from api.http.routing import find_partition, find_topic, is_forwarded, leader_he
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from api.http.partition_states import PartitionState
+    from api.http.context import Context
+    from api.http.partition_states import States
     from broker.replication.replica import Replica
     from metadata.image import Broker, Topic
 
@@ -27,11 +29,14 @@ async def list_partitions(request: web.Request) -> web.Response:
     context = context_of(request)
     topic = await find_topic(context, request)
     Parameters(request).done()
-    indexes = list(range(len(topic.partitions)))
-    states = await partition_states(context, topic, indexes, may_forward=not is_forwarded(request))
+    path = f"/topics/{topic.name}/partitions"
+    partitions = [(topic, index) for index in range(len(topic.partitions))]
+    states = await partition_states(
+        context, partitions, Asked(path, topic_id=topic.topic_id), may_forward=not is_forwarded(request)
+    )
     links = Links(request)
-    data = [_partition(links, topic, index, states.get(index)) for index in indexes]
-    return json_reply(links.listing("KafkaPartitionList", f"/topics/{topic.name}/partitions", data))
+    data = [described(context, links, topic, index, states) for _, index in partitions]
+    return json_reply(links.listing("KafkaPartitionList", path, data))
 
 
 async def get_partition(request: web.Request) -> web.Response:
@@ -39,37 +44,22 @@ async def get_partition(request: web.Request) -> web.Response:
     topic = await find_topic(context, request)
     partition = find_partition(request, topic)
     Parameters(request).done()
-    states = await partition_states(context, topic, [partition], may_forward=not is_forwarded(request))
+    states = await _states_of_one(request, topic, partition)
     headers = leader_headers(context, context.node.image.leader_of(topic, partition))
-    return json_reply(_partition(Links(request), topic, partition, states.get(partition)), headers=headers)
+    return json_reply(described(context, Links(request), topic, partition, states), headers=headers)
 
 
-def _partition(links: Links, topic: Topic, index: int, state: PartitionState | None) -> dict[str, Any]:
-    partition = topic.partitions[index]
-    path = f"/topics/{topic.name}/partitions/{index}"
-    return links.resource(
-        "KafkaPartition",
-        path,
-        topic_name=topic.name,
-        partition_id=index,
-        leader_id=None if partition.leader < 0 else partition.leader,
-        leader_epoch=partition.leader_epoch,
-        replica_ids=partition.replicas,
-        in_sync_replica_ids=partition.in_sync_replicas,
-        eligible_leader_replica_ids=partition.eligible_leader_replicas,
-        **_offsets(state),
-        size_bytes=None if state is None else state.size_bytes,
-        leader=None if partition.leader < 0 else links.related(f"{path}/replicas/{partition.leader}"),
-        replicas=links.related(f"{path}/replicas"),
+def described(context: Context, links: Links, topic: Topic, index: int, states: States) -> dict[str, Any]:
+    """The partition as a resource."""
+    condition = condition_of(context.node.image, topic, index, context.node.config.topic_defaults)
+    return partition_resource(links, topic, index, condition, states.get((topic.name, index)))
+
+
+async def _states_of_one(request: web.Request, topic: Topic, partition: int) -> States:
+    asked = Asked(f"/topics/{topic.name}/partitions/{partition}", topic_id=topic.topic_id)
+    return await partition_states(
+        context_of(request), [(topic, partition)], asked, may_forward=not is_forwarded(request)
     )
-
-
-def _offsets(state: PartitionState | None) -> dict[str, int | None]:
-    return {
-        "log_start_offset": None if state is None else state.log_start_offset,
-        "high_watermark": None if state is None else state.high_watermark,
-        "log_end_offset": None if state is None else state.log_end_offset,
-    }
 
 
 async def list_replicas(request: web.Request) -> web.Response:
@@ -94,26 +84,15 @@ async def _replicas(request: web.Request) -> tuple[list[dict[str, Any]], Links, 
     topic = await find_topic(context, request)
     index = find_partition(request, topic)
     Parameters(request).done()
-    states = await partition_states(context, topic, [index], may_forward=not is_forwarded(request))
+    state = (await _states_of_one(request, topic, index)).get((topic.name, index))
     links = Links(request)
-    partition = topic.partitions[index]
-    path = f"/topics/{topic.name}/partitions/{index}/replicas"
+    leader = context.node.image.leader_of(topic, index)
+    leader_id = None if leader is None else leader.broker_id
     found = [
-        links.resource(
-            "KafkaReplica",
-            f"{path}/{broker_id}",
-            topic_name=topic.name,
-            partition_id=index,
-            broker_id=broker_id,
-            is_leader=broker_id == partition.leader,
-            is_in_sync=broker_id in partition.in_sync_replicas,
-            leader_epoch=partition.leader_epoch,
-            **_offsets(states.get(index) if broker_id == partition.leader else None),
-            broker=links.related(f"/brokers/{broker_id}"),
-        )
-        for broker_id in partition.replicas
+        replica_resource(links, topic, index, broker_id, leader_id=leader_id, state=state)
+        for broker_id in topic.partitions[index].replicas
     ]
-    return found, links, path
+    return found, links, f"/topics/{topic.name}/partitions/{index}/replicas"
 
 
 async def get_offset(request: web.Request) -> web.Response:

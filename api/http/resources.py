@@ -36,5 +36,9 @@ class Links:
         metadata = {"self": self._base + path, "resource_name": f"crn:///kafka={self._cluster_id}{named}"}
         return {"kind": kind, "metadata": metadata, "cluster_id": self._cluster_id, **fields}
 
-    def listing(self, kind: str, path: str, data: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"kind": kind, "metadata": {"self": self._base + path, "next": None}, "data": data}
+    def listing(
+        self, kind: str, path: str, data: list[dict[str, Any]], *, following: str | None = None
+    ) -> dict[str, Any]:
+        """A list, or a page of one; `following` is the path of the next page."""
+        metadata = {"self": self._base + path, "next": None if following is None else self._base + following}
+        return {"kind": kind, "metadata": metadata, "data": data}

@@ -47,6 +47,16 @@ class Api:
         answer = await self("POST", "/v3/clusters/-/topics", json=body)
         assert 201 == answer.status, answer
 
+    async def replicated(self, name: str, replicas: list[list[int]], **configs: str) -> None:
+        """A topic whose partitions lie where the lists say."""
+        body = {
+            "topic_name": name,
+            "replicas_assignments": [{"partition_id": i, "broker_ids": ids} for i, ids in enumerate(replicas)],
+            "configs": [{"name": key.replace("_", "."), "value": value} for key, value in configs.items()],
+        }
+        answer = await self("POST", "/v3/clusters/-/topics", json=body)
+        assert 201 == answer.status, answer
+
     async def fetch(self, topic: str = "t", partition: int = 0, query: str = "offset=0", **options: Any) -> Answer:
         return await self("GET", f"/v3/clusters/-/topics/{topic}/partitions/{partition}/records?{query}", **options)
 

@@ -41,6 +41,7 @@ class FakeLog:
         self.log_start_offset = 0
         self.log_end_offset = 0
         self.producers = ProducerState()
+        self.followers = ()
         self.damaged: tuple[int, int] | None = None
         """The first offset that the disk lost, and the one to read on from."""
         self.grown = asyncio.Condition()
@@ -58,6 +59,9 @@ class FakeReplica:
         self.leader_epoch = leader_epoch
         self._config = config
         self._failures = failures
+
+    def follower_states(self):
+        return self.log.followers
 
     @property
     def high_watermark(self) -> int:
@@ -173,6 +177,10 @@ class FakeNode:
     def image(self) -> Image:
         return self.cluster.image
 
+    @property
+    def broker_epoch(self) -> int:
+        return self.image.brokers[self.broker_id].epoch
+
     def fail(self, error: BaseException) -> None:
         self.failure = error
 
@@ -196,7 +204,8 @@ class FakeNode:
         return FakeReplica(log, config, topic.partitions[partition].leader_epoch, self.append_failures)
 
     def health(self):
-        return health_of(self.image, leader_id=self.quorum.leader_id, disk_reasons=[])
+        defaults = self.cluster.topic_defaults
+        return health_of(self.image, leader_id=self.quorum.leader_id, disk_reasons=[], broker_defaults=defaults)
 
     def readiness(self) -> list[str]:
         return self.not_ready
@@ -247,14 +256,24 @@ class FakeCluster:
             applied_index=self.image.applied_index,
         )
         self._controller.heard(self.image, heartbeat, now_ms=0)
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         now_ms = 0
         while proposals := self._controller.tick(self.image, now_ms):
             for proposal in proposals:
                 self._propose(proposal)
             now_ms += 1
+
+    def hear(self, heartbeat: Heartbeat) -> None:
+        self._controller.heard(self.image, heartbeat, now_ms=0)
+        self.settle()
+
+    def fence(self, broker_id: int) -> None:
+        """As if the broker had been silent for too long."""
+        epoch = self.image.brokers[broker_id].epoch
+        beat = Heartbeat(broker_id=broker_id, broker_epoch=epoch, applied_index=10**6, wants_fence=True)
+        self.hear(beat)
 
     def _propose(self, proposal):
         applied = apply(self.image, self.image.applied_index + 1, proposal)
@@ -269,7 +288,7 @@ class FakeCluster:
         answer = self._propose(decided) if isinstance(decided, Proposal) else decided
         if hasattr(answer, "error"):
             raise answer.error()
-        self._settle()
+        self.settle()
         return answer
 
     def url(self, path: str, *, node: int = 1) -> str:
