@@ -51,6 +51,7 @@ from metadata.requests import (
 from wire.errors import ErrorCode, RefusedError
 
 SHUTDOWN_HANDOVER_S: Final = 5.0
+SHUTDOWN_HOLD_S: Final = 1.0
 SHUTDOWN_POLL_S: Final = 0.02
 REMOTE_REQUEST_TIMEOUT_S: Final = 10.0
 OF_ITSELF: Final = (
@@ -179,10 +180,21 @@ class Node:
         self._run(self._directories.maintain(), "log maintenance")
 
     async def hand_over(self) -> None:
-        """Controlled shutdown: not ready any more; let the controller move what this broker leads, for a while."""
+        """Controlled shutdown: not ready any more; let the controller move what this broker leads, for a while.
+
+        First nothing new is written where another replica can lead, and what is under way is answered: the successor
+        has it then, and nobody is told "unknown". Bounded, since an in-sync replica may be silent.
+        """
         self.is_draining = True
         if self._heartbeats is None or self.broker_epoch is None:
             return
+        held = self._reconciler.hold_writes()
+        until_s = self._loop.time() + SHUTDOWN_HOLD_S
+        while any(one.is_leader and one.high_watermark < one.log.log_end_offset for one in held):
+            if self._loop.time() > until_s:
+                self._log.warning("handing over with writes under way")
+                break
+            await asyncio.sleep(SHUTDOWN_POLL_S)
         self._heartbeats.ask_to_shut_down()
         until_s = self._loop.time() + SHUTDOWN_HANDOVER_S
         while not self._heartbeats.may_shut_down.is_set():

@@ -101,6 +101,18 @@ class Reconciler:
         """What this broker leads and others follow."""
         return [replica for replica in self.replicas.values() if replica.is_leader and replica.follower_states()]
 
+    def hold_writes(self) -> list[Replica]:
+        """Take no more writes of what another broker in service can lead; these partitions are returned."""
+        held = [replica for replica in self.replicas.values() if replica.is_leader and self._has_successor(replica)]
+        for replica in held:
+            replica.hold_writes()
+        return held
+
+    def _has_successor(self, replica: Replica) -> bool:
+        state = self._image.partition(*replica.key)
+        others = () if state is None else (self._image.brokers.get(member) for member in state.in_sync_replicas)
+        return any(one.in_service for one in others if one is not None and one.broker_id != self._broker_id)
+
     def see(self, image: Image, delta: Delta) -> None:
         """A new image, and what changed since the one before."""
         self._image = image

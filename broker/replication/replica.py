@@ -69,7 +69,7 @@ class Surroundings:
 class Replica:
     """A partition's log in its present role."""
 
-    __slots__ = ("_leader", "_of", "high_watermark_key", "log", "log_end_key", "on_durable")
+    __slots__ = ("_holds_writes", "_leader", "_of", "high_watermark_key", "log", "log_end_key", "on_durable")
 
     def __init__(self, log: PartitionLog, surroundings: Surroundings) -> None:
         self.log = log
@@ -81,6 +81,7 @@ class Replica:
         """As a follower: who waits for what was fetched to be synced."""
         self._of = surroundings
         self._leader: PartitionLeader | None = None
+        self._holds_writes = False
         log.on_durable = self._durable
 
     def __repr__(self) -> str:
@@ -153,6 +154,7 @@ class Replica:
         self.resign()
         log = self.log
         self.on_durable = None
+        self._holds_writes = False
         self._leader = PartitionLeader(
             broker_id=self._of.broker_id,
             state=state,
@@ -179,6 +181,10 @@ class Replica:
         self._of.waiting_room.failed(self.high_watermark_key, lost)
         self._of.waiting_room.failed(self.log_end_key, lost)
 
+    def hold_writes(self) -> None:
+        """Take no more writes in this leader epoch: what is appended last, a successor might lack."""
+        self._holds_writes = True
+
     # ---- writing
 
     async def append(
@@ -201,6 +207,11 @@ class Replica:
         """
         leader = self._require_leader()
         log = self.log
+        if self._holds_writes:
+            raise RefusedError(
+                ErrorCode.NOT_LEADER_OR_FOLLOWER,
+                f"broker {self._of.broker_id} hands {self.name} over: nothing was written, ask its next leader",
+            )
         if acks == ACKS_ALL and not leader.has_enough_in_sync:
             raise RefusedError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,

@@ -1,6 +1,6 @@
 """Brokers for tests of replication: a log directory, its replicas and fetchers, and a door that answers Fetch.
 
-The door is the smallest that a follower can speak to; the real one is tested in tests/api/kafka and tests/faults.
+No node, no quorum: who leads is said by the test.
 """
 
 import asyncio
@@ -14,25 +14,16 @@ from uuid import UUID, uuid4
 from broker.clock import SystemClock
 from broker.replication.fetcher import FetchSettings
 from broker.replication.fetchers import Fetchers
-from broker.replication.replica import Fetched, Replica, Surroundings
+from broker.replication.replica import Replica, Surroundings
 from broker.replication.throttle import ReplicationThrottle
 from broker.waiting_room import WaitingRoom
 from logstore.flusher import Flusher
-from logstore.log_answers import OffsetOutOfRangeError
 from logstore.log_config import LogConfig
 from logstore.log_directory import LogDirectory
 from logstore.storage import PosixStorage
 from metadata.image import Broker, Endpoint, Partition
-from wire.connection import RequestFrame, ServerConnection
+from tests.broker.replication.doors import Doors
 from wire.errors import ErrorCode, RefusedError
-from wire.messages.fetch import (
-    EpochEndOffset,
-    FetchableTopicResponse,
-    FetchPartition,
-    FetchRequest,
-    FetchResponse,
-    PartitionData,
-)
 from wire.record_batch import build_batch, iterate_batches
 
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
@@ -56,86 +47,6 @@ def values_of(replica: Replica) -> list[bytes | None]:
     return [record.value for one in iterate_batches(data) for record in one.records()]
 
 
-class Door(asyncio.Protocol):
-    """Answers each Fetch of one follower by itself, in full, without sessions."""
-
-    def __init__(self, broker: "TestBroker") -> None:
-        self._broker = broker
-        self._wire = ServerConnection(1 << 20)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._broker.doors.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._broker.doors.discard(self)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        for frame in self._wire.receive(data):
-            self._broker.run(self._answer(frame), "fetch")
-
-    async def _answer(self, frame: RequestFrame) -> None:
-        request = frame.request()
-        assert isinstance(request, FetchRequest), request
-        self._broker.asked.append(request)
-        deadline_s = asyncio.get_running_loop().time() + request.max_wait_ms / 1000
-        while True:
-            topics = [
-                FetchableTopicResponse(
-                    topic_id=topic.topic_id,
-                    partitions=[self._one(request, topic.topic_id, p) for p in topic.partitions],
-                )
-                for topic in request.topics
-            ]
-            news = any(
-                p.records or p.error_code or p.diverging_epoch.end_offset >= 0 for t in topics for p in t.partitions
-            )
-            if news or asyncio.get_running_loop().time() > deadline_s:
-                break
-            await asyncio.sleep(0.002)
-        await self._broker.may_answer.wait()
-        if self._transport is not None and not self._transport.is_closing():
-            response = FetchResponse(error_code=self._broker.refuses_with, responses=topics)
-            self._transport.writelines(self._wire.respond(frame, response))
-
-    def _one(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition) -> PartitionData:
-        try:
-            found = self._fetch(request, topic_id, asked)
-        except OffsetOutOfRangeError as refused:
-            return PartitionData(
-                partition_index=asked.partition, error_code=refused.code, log_start_offset=refused.earliest
-            )
-        except RefusedError as refused:
-            return PartitionData(partition_index=asked.partition, error_code=refused.code)
-        diverging = EpochEndOffset() if found.diverging is None else EpochEndOffset(*found.diverging)
-        return PartitionData(
-            partition_index=asked.partition,
-            high_watermark=found.high_watermark,
-            log_start_offset=found.log_start_offset,
-            diverging_epoch=diverging,
-            records=found.slice.data,
-        )
-
-    def _fetch(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition) -> Fetched:
-        replica = self._broker.replicas.get((topic_id, asked.partition))
-        if replica is None:
-            raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, "not here")
-        return replica.fetch_as_follower(
-            broker_id=request.replica_state.replica_id,
-            broker_epoch=request.replica_state.replica_epoch,
-            current_leader_epoch=asked.current_leader_epoch,
-            fetch_offset=asked.fetch_offset,
-            last_fetched_epoch=asked.last_fetched_epoch,
-            max_bytes=asked.partition_max_bytes,
-        )
-
-
 class TestBroker:
     """Broker `n` lives in broker epoch 10 * n."""
 
@@ -144,17 +55,11 @@ class TestBroker:
     def __init__(self, broker_id: int, folder: Path, **settings: Any) -> None:
         self.broker_id = broker_id
         self.replicas: dict[tuple[UUID, int], Replica] = {}
-        self.asked: list[FetchRequest] = []
         self.wanting: list[Replica] = []
         self.in_service: dict[int, int] = {n: 10 * n for n in range(1, 6)}
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-        self.refuses_with = 0
-        self.doors: set[Door] = set()
+        self.doors = Doors(self._held)
         self.throttle = ReplicationThrottle()
         self._tasks: list[asyncio.Task[None]] = []
-        self._server: asyncio.Server | None = None
-        self._port = 0
         loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(4)
         flusher = Flusher(submit=self._pool.submit, post=loop.call_soon_threadsafe, on_failure=lambda _: None)
@@ -219,23 +124,16 @@ class TestBroker:
             directory_ids=(),
             http=Endpoint("127.0.0.1", 1),
             peer=Endpoint("127.0.0.1", 1),
-            listeners={"PLAINTEXT": Endpoint("127.0.0.1", self._port)},
+            listeners=self.doors.listeners,
             replication_listener="PLAINTEXT",
             fenced=False,
         )
 
-    async def open(self, port: int = 0) -> None:
-        self._server = await asyncio.get_running_loop().create_server(lambda: Door(self), "127.0.0.1", port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def shut(self) -> None:
-        """Nobody comes in any more, and whoever was in is thrown out."""
-        if self._server is not None:
-            self._server.close()
-            for door in list(self.doors):
-                door.close()
-            await self._server.wait_closed()
-            self._server = None
+    def _held(self, topic_id: UUID, partition: int) -> Replica:
+        replica = self.replicas.get((topic_id, partition))
+        if replica is None:
+            raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, "not here")
+        return replica
 
     def run(self, work: Any, name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -246,7 +144,7 @@ class TestBroker:
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.shut()
+        await self.doors.shut()
         for key in list(self.replicas):
             self.fetchers.unfollow(key)
         self.room.close()
@@ -271,7 +169,7 @@ async def brokers(folder: Path, count: int = 3, **settings: Any) -> AsyncIterato
     running = [TestBroker(broker_id, folder, **settings) for broker_id in range(1, count + 1)]
     try:
         for broker in running:
-            await broker.open()
+            await broker.doors.open()
         yield running
     finally:
         for broker in running:

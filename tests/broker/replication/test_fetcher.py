@@ -31,7 +31,7 @@ async def test_many_partitions_come_with_one_request(tmp_path: Path) -> None:
         for partition in range(20):
             one.lead(state, partition)
             two.follow(one, state, partition)
-        await until(lambda: any(len(asked.topics[0].partitions) == 20 for asked in one.asked))
+        await until(lambda: any(len(asked.topics[0].partitions) == 20 for asked in one.doors.asked))
         sends = [
             one.replica(partition).append(batch(b"x%d" % partition), acks=ACKS_ALL, timeout_ms=20_000)
             for partition in range(20)
@@ -45,9 +45,9 @@ async def test_a_follower_finds_its_leader_again(tmp_path: Path) -> None:
         state = state_of((1, 2))
         leader, follower = one.lead(state), two.follow(one, state)
         await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
-        await one.shut()
+        await one.doors.shut()
         await leader.append(batch(b"b"), acks=ACKS_LEADER, timeout_ms=0)
-        await one.open(one.registration.listeners["PLAINTEXT"].port)
+        await one.doors.open()
         await leader.append(batch(b"c"), acks=ACKS_ALL, timeout_ms=20_000)
         assert [b"a", b"b", b"c"] == values_of(follower)
 

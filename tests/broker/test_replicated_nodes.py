@@ -1,0 +1,284 @@
+"""Three nodes: a partition survives its broker, and nothing that was acknowledged is lost or changed on the way."""
+
+import asyncio
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.errors import OutcomeUnknownError
+from broker.node import Node  # noqa: TC001 - one place for imports, as everywhere
+from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
+from metadata.image import Partition
+from metadata.requests import AlterConfigsRequest, ConfigChange, PartitionReassignment, ReassignPartitionsRequest
+from tests.broker.nodes import Cluster, create, ready, until, values
+from tests.broker.replication.brokers import values_of
+from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import build_batch
+
+FAST = ("broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=100", "replica.lag.time.max.ms=1500")
+
+
+class Three:
+    """Three nodes of which any may leave and come back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = Cluster(folder, 3)
+        self.nodes: dict[int, Node] = {}
+        self._lives: dict[int, AsyncExitStack] = {}
+
+    async def start(self, *broker_ids: int) -> None:
+        for broker_id in broker_ids:
+            life = self._lives[broker_id] = AsyncExitStack()
+            self.nodes[broker_id] = await life.enter_async_context(self.cluster.running(broker_id, *FAST))
+        for broker_id in broker_ids:
+            await ready(self.nodes[broker_id])
+
+    async def stop(self, broker_id: int) -> None:
+        """Without a word to anyone, as far as the others can tell."""
+        del self.nodes[broker_id]
+        await self._lives.pop(broker_id).aclose()
+
+    async def close(self) -> None:
+        for broker_id in list(self.nodes):
+            await self.stop(broker_id)
+
+    def state(self, topic_id: uuid.UUID, partition: int = 0) -> Partition:
+        """As the node that is the furthest knows it."""
+        image = max((node.image for node in self.nodes.values()), key=lambda image: image.applied_index)
+        state = image.partition(topic_id, partition)
+        assert state is not None
+        return state
+
+    async def leading(self, topic_id: uuid.UUID, partition: int = 0) -> Replica:
+        """The replica that leads, wherever it is."""
+        while True:
+            for node in self.nodes.values():
+                try:
+                    replica = node.replica(topic_id, partition)
+                except RefusedError:
+                    continue
+                state = self.state(topic_id, partition)
+                if replica.is_leader and replica.leader_epoch == state.leader_epoch:
+                    return replica
+            await asyncio.sleep(0.01)
+
+    async def send(self, topic_id: uuid.UUID, value: bytes, partition: int = 0) -> int:
+        """Acknowledged with acks=all, whatever it takes; a doubtful one is sent again."""
+        async with asyncio.timeout(60):
+            while True:
+                replica = await self.leading(topic_id, partition)
+                try:
+                    return (await replica.append(one(value), acks=ACKS_ALL, timeout_ms=20_000)).base_offset
+                except (OutcomeUnknownError, RefusedError):
+                    await asyncio.sleep(0.01)
+
+    async def all_in_sync(self, topic_id: uuid.UUID, partition: int = 0) -> None:
+        await until(lambda: len(self.state(topic_id, partition).in_sync_replicas) == 3, timeout_s=60)
+
+
+def one(value: bytes) -> bytearray:
+    return build_batch([(None, value, (), time.time_ns() // 1_000_000)])
+
+
+def flip_a_bit(folder: Path, *, at: int) -> None:
+    segment = next(folder.glob("*.log"))
+    data = bytearray(segment.read_bytes())
+    data[at] ^= 1
+    segment.write_bytes(data)
+
+
+def read_to_the_end(replica: Replica) -> None:
+    offset = replica.earliest_offset
+    while offset < replica.latest_offset:
+        offset = replica.fetch_now(offset, max_bytes=1 << 20).slice.next_offset
+
+
+@asynccontextmanager
+async def three_nodes(folder: Path) -> AsyncIterator[Three]:
+    three = Three(folder)
+    try:
+        await three.start(1, 2, 3)
+        yield three
+    finally:
+        await three.close()
+
+
+async def test_a_leader_dies_and_every_acknowledged_record_is_there_once_in_order(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        for n in range(10):
+            assert n == await three.send(topic_id, b"%d" % n)
+        dead = three.state(topic_id).leader
+        await three.stop(dead)
+        for n in range(10, 20):
+            await three.send(topic_id, b"%d" % n)
+        assert dead not in three.state(topic_id).in_sync_replicas
+        await three.start(dead)
+        await three.all_in_sync(topic_id)
+        leader = await three.leading(topic_id)
+        found = await values(leader)
+        assert [b"%d" % n for n in range(20)] == sorted(set(found), key=found.index)
+        for node in three.nodes.values():
+            await until(lambda node=node: values_of(node.replica(topic_id, 0)) == found)
+
+
+async def test_below_the_minimum_writes_are_refused_and_accepted_again_when_brokers_return(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="3")
+        await three.send(topic_id, b"a")
+        gone = next(broker_id for broker_id in (1, 2, 3) if broker_id != three.state(topic_id).leader)
+        await three.stop(gone)
+        await until(lambda: gone not in three.state(topic_id).in_sync_replicas)
+        leader = await three.leading(topic_id)
+        await until(lambda: not leader.has_enough_in_sync)
+        with pytest.raises(RefusedError) as refused:
+            await leader.append(one(b"refused"), acks=ACKS_ALL, timeout_ms=20_000)
+        assert ErrorCode.NOT_ENOUGH_REPLICAS == refused.value.code
+        assert 1 == leader.log.log_end_offset
+        await leader.append(one(b"b"), acks=ACKS_LEADER, timeout_ms=0)
+        await three.start(gone)
+        await three.send(topic_id, b"c")
+        assert [b"a", b"b", b"c"] == await values(await three.leading(topic_id))
+
+
+async def test_a_lower_minimum_takes_effect_at_once(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="3")
+        await three.send(topic_id, b"a")
+        leader = await three.leading(topic_id)
+        gone = next(broker_id for broker_id in (1, 2, 3) if broker_id != three.state(topic_id).leader)
+        await three.stop(gone)
+        await until(lambda: gone not in three.state(topic_id).in_sync_replicas)
+        leader = await three.leading(topic_id)
+        await until(lambda: not leader.has_enough_in_sync)
+        change = AlterConfigsRequest(name="pay", changes=(ConfigChange(name="min.insync.replicas", value="2"),))
+        await next(iter(three.nodes.values())).admin(change, timeout_s=20)
+        await three.send(topic_id, b"b")
+
+
+async def test_a_wiped_broker_comes_back_as_a_fresh_replica(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        for n in range(10):
+            await three.send(topic_id, b"%d" % n)
+        wiped = three.state(topic_id).leader
+        await three.stop(wiped)
+        shutil.rmtree(three.cluster.directory(wiped) / "data")
+        await three.start(wiped)
+        await three.all_in_sync(topic_id)
+        assert three.state(topic_id).leader != wiped
+        assert [b"%d" % n for n in range(10)] == values_of(three.nodes[wiped].replica(topic_id, 0))
+
+
+async def test_a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        leader_id = three.state(topic_id).leader
+        slow = next(broker_id for broker_id in (1, 2, 3) if broker_id != leader_id)
+        fetcher = three.nodes[slow]._fetchers
+        replica = three.nodes[slow].replica(topic_id, 0)
+        fetcher.unfollow(replica.key)
+        assert 1 == await three.send(topic_id, b"b"), "the writer waited until the slow one was out"
+        assert slow not in three.state(topic_id).in_sync_replicas
+        state = three.state(topic_id)
+        fetcher.follow(replica, state, three.nodes[slow].image.brokers[leader_id])
+        await three.all_in_sync(topic_id)
+        assert [b"a", b"b"] == values_of(replica)
+
+
+async def test_s5_a_leader_that_was_cut_off_drops_what_nobody_else_has(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        cut_off = three.state(topic_id).leader
+        leader = three.nodes[cut_off].replica(topic_id, 0)
+        for broker_id, node in three.nodes.items():
+            if broker_id != cut_off:
+                node._fetchers.unfollow(leader.key)
+        for n in range(5):
+            await leader.append(one(b"only here %d" % n), acks=ACKS_LEADER, timeout_ms=0)
+        await until(lambda: leader.log.durable_end_offset == 6)
+        await three.stop(cut_off)
+        assert 1 == await three.send(topic_id, b"b")
+        await three.start(cut_off)
+        await three.all_in_sync(topic_id)
+        await until(lambda: [b"a", b"b"] == values_of(three.nodes[cut_off].replica(topic_id, 0)))
+
+
+async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        for n in range(10):
+            await three.send(topic_id, b"%d" % n * 100)
+        damaged = three.state(topic_id).leader
+        replica = three.nodes[damaged].replica(topic_id, 0)
+        flip_a_bit(Path(replica.log.folder), at=500)
+        with pytest.raises(RefusedError) as refused:
+            read_to_the_end(replica)
+        assert refused.value.code in (ErrorCode.CORRUPT_MESSAGE, ErrorCode.KAFKA_STORAGE_ERROR)
+        await until(lambda: three.state(topic_id).leader != damaged)
+        assert 10 == await three.send(topic_id, b"x")
+        await three.all_in_sync(topic_id)
+        expected = [b"%d" % n * 100 for n in range(10)] + [b"x"]
+        await until(lambda: expected == values_of(three.nodes[damaged].replica(topic_id, 0)))
+
+
+async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=1)
+        for n in range(10):
+            await three.send(topic_id, b"%d" % n)
+        old = three.state(topic_id).leader
+        folder = Path(three.nodes[old].replica(topic_id, 0).log.folder)
+        others = tuple(broker_id for broker_id in (1, 2, 3) if broker_id != old)
+        move = PartitionReassignment(name="pay", partition=0, replicas=others)
+        await three.nodes[1].admin(ReassignPartitionsRequest(assignments=(move,)), timeout_s=20)
+        await until(lambda: set(three.state(topic_id).replicas) == set(others), timeout_s=60)
+        assert 10 == await three.send(topic_id, b"10")
+        assert [b"%d" % n for n in range(11)] == await values(await three.leading(topic_id))
+        await until(lambda: not folder.exists())
+
+
+async def test_a_broker_that_stops_in_good_order_fails_no_write(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(
+            three.nodes[1], "pay", partitions_count=6, replication_factor=3, min_insync_replicas="2"
+        )
+        for partition in range(6):
+            await three.send(topic_id, b"first", partition)
+        stopping = three.state(topic_id).leader
+        written: dict[int, list[int]] = {partition: [] for partition in range(6)}
+        doubtful: list[OutcomeUnknownError] = []
+        stop = asyncio.Event()
+
+        async def produce(partition: int) -> None:
+            while not stop.is_set():
+                replica = await three.leading(topic_id, partition)
+                try:
+                    appended = await replica.append(one(b"x"), acks=ACKS_ALL, timeout_ms=20_000)
+                except RefusedError:
+                    await asyncio.sleep(0.005)  # nothing was written: the new leader is known in a moment
+                    continue
+                except OutcomeUnknownError as unknown:
+                    doubtful.append(unknown)
+                    return
+                written[partition].append(appended.base_offset)
+
+        producers = [asyncio.create_task(produce(partition)) for partition in range(6)]
+        await until(lambda: all(len(offsets) > 5 for offsets in written.values()))
+        await three.nodes[stopping].hand_over()
+        assert not [p for p in range(6) if three.state(topic_id, p).leader == stopping]
+        before = {partition: len(offsets) for partition, offsets in written.items()}
+        await until(lambda: all(len(offsets) > before[p] + 5 for p, offsets in written.items()))
+        assert not [p for p in range(6) if stopping in three.state(topic_id, p).in_sync_replicas]
+        stop.set()
+        await asyncio.gather(*producers)
+        assert [] == doubtful, "every write was answered yes, or refused with nothing written"
+        for offsets in written.values():
+            assert sorted(set(offsets)) == offsets
