@@ -4,8 +4,7 @@ Owns the way to the leader: which broker it is in the committed image, the wait 
 known, the translation of what it refuses. A request that another node forwarded is done here or not at all: no loops.
 
 A write waits out a failover: as long as its own timeout allows where another replica may take over, else
-`leader_wait_s` (nobody knows when the only replica comes back). A broker that hands its leaderships over takes no more
-writes of a partition that another can lead: what it appended last, its successor might lack.
+`leader_wait_s` (nobody knows when the only replica comes back).
 
 Invariants: only a `StaleRouteError`, after which nothing was done, leads to another try, for an idempotent write a
 doubt too (S13); once a try was in doubt, so is the whole, whatever a later one is told (S15).
@@ -98,12 +97,12 @@ def _is_repeatable(error: ApiError, write: Write | None) -> bool:
 def _patience_s(target: Target, wait_s: float, write: Write | None) -> float:
     """How long to go on trying, as things are now."""
     context, topic, partition, _ = target
-    if write is not None and not context.is_draining and others_may_lead(context.node.image, topic, partition):
+    if write is not None and not context.is_draining and _others_may_lead(context.node.image, topic, partition):
         return wait_s
     return min(wait_s, context.settings.leader_wait_s)
 
 
-def others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
+def _others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
     """Whether there is a broker in service that may be elected, besides the one that leads now."""
     state = image.partition(topic.topic_id, partition)
     if state is None:
@@ -133,8 +132,6 @@ async def _try(
         raise _told(leaderless, write)
     try:
         if leader.broker_id == node.broker_id:
-            if write is not None and node.is_draining and others_may_lead(image, topic, partition):
-                raise stale(f"broker {leader.broker_id} is handing partition {partition} of {topic.name!r} over")
             return await here(node.replica(topic.topic_id, partition), leader)
         if not may_forward:
             raise stale(f"broker {leader.broker_id} leads partition {partition} of topic {topic.name!r}, not this one")

@@ -164,7 +164,6 @@ class FakeNode:
         self.cluster_id = CLUSTER_ID
         self.config = SimpleNamespace(topic_defaults=cluster.topic_defaults)
         self.quorum = FakeQuorum()
-        self.is_draining = False
         self.not_ready: list[str] = []
         self.failure: BaseException | None = None
         self.admin_failures: list[Exception] = []
