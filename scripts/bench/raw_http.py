@@ -108,10 +108,13 @@ def expect(response: Response, *statuses: int) -> Response:
     return response
 
 
-def create_topic(connection: Connection, name: str, partitions: int = 1, **configs: str) -> None:
+def create_topic(
+    connection: Connection, name: str, partitions: int = 1, replication_factor: int = 1, **configs: str
+) -> None:
     document = {
         "topic_name": name,
         "partitions_count": partitions,
+        "replication_factor": replication_factor,
         "configs": [{"name": key.replace("_", "."), "value": value} for key, value in configs.items()],
     }
     expect(connection.post("/v3/clusters/-/topics", document), 201)
