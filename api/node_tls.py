@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from broker.config_values import ConfigError
-from broker.node_config import NodeConfig, PeerTlsFiles, TlsFiles
+from broker.node_config import KafkaTlsFiles, NodeConfig, PeerTlsFiles, TlsFiles
 from kraft.peer_tls import certificate_speaks_for, client_context, names_of, server_context
 from kraft.quorum_config import PeerTls
 
@@ -20,10 +20,17 @@ FLIGHTS_MAX: Final = 4
 
 
 class NodeTls(NamedTuple):
-    """`listener` for https:// listeners, `proxy` for requests to other nodes (None: plain, or as the system trusts)."""
+    """`listener` for https:// listeners, `proxy` for requests to other nodes (None: plain, or as the system trusts).
 
-    listener: ssl.SSLContext | None
-    proxy: ssl.SSLContext | None
+    `kafka` for the SSL entries of `listeners` that clients come to, `replication` for the one where brokers must show
+    who they are, `fetcher` for what this broker shows and trusts there itself.
+    """
+
+    listener: ssl.SSLContext | None = None
+    proxy: ssl.SSLContext | None = None
+    kafka: ssl.SSLContext | None = None
+    replication: ssl.SSLContext | None = None
+    fetcher: ssl.SSLContext | None = None
 
 
 def read_node_tls(config: NodeConfig, warnings: list[str]) -> NodeTls:
@@ -35,7 +42,34 @@ def read_node_tls(config: NodeConfig, warnings: list[str]) -> NodeTls:
     if config.peer_tls is not None:
         _check_peer_files(config.peer_tls)
         _check_peer_link(config.peer_tls, config.node_id, warnings)
-    return NodeTls(listener, _proxy_context(config))
+    return NodeTls(listener, _proxy_context(config), *_kafka_contexts(config, warnings))
+
+
+def _kafka_contexts(
+    config: NodeConfig, warnings: list[str]
+) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None, ssl.SSLContext | None]:
+    """For clients, for the other brokers, and for this broker among the others.
+
+    A broker is known by the name node-<id> in its certificate (S9); that of the host is not asked for, so that a node
+    may move to another address with its certificate.
+    """
+    files = config.kafka_tls
+    if files is None or not any(at.tls for at in config.kafka_listeners):
+        return None, None, None
+    clients = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_chain(clients, files, "kafka.ssl")
+    if not any(at.tls and at.name == config.replication_listener for at in config.kafka_listeners):
+        return clients, None, None
+    assert files.authorities is not None, "broker.config_listeners demands it"
+    _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files.authorities, "kafka.ssl.authorities")
+    replication = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    replication.verify_mode = ssl.CERT_REQUIRED
+    replication.load_verify_locations(files.authorities)
+    _load_chain(replication, files, "kafka.ssl")
+    fetcher = client_context(PeerTls(str(files.certificate), str(files.key), str(files.authorities)))
+    subject = f"kafka.ssl.certificate={files.certificate}"
+    _check_among_brokers(replication, fetcher, subject, config.node_id, warnings)
+    return clients, replication, fetcher
 
 
 def _proxy_context(config: NodeConfig) -> ssl.SSLContext | None:
@@ -61,7 +95,7 @@ def _proxy_context(config: NodeConfig) -> ssl.SSLContext | None:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _load_chain(context: ssl.SSLContext, files: TlsFiles | PeerTlsFiles, keys: str) -> None:
+def _load_chain(context: ssl.SSLContext, files: TlsFiles | PeerTlsFiles | KafkaTlsFiles, keys: str) -> None:
     _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files.certificate, f"{keys}.certificate")
     _check_readable(files.key, f"{keys}.key")
     try:
@@ -115,16 +149,28 @@ def _check_peer_link(files: PeerTlsFiles, node_id: int, warnings: list[str]) -> 
     """
     tls = PeerTls(str(files.certificate), str(files.key), str(files.authorities))
     subject = f"peer.ssl.certificate={files.certificate}"
+    _check_among_brokers(server_context(tls), client_context(tls), subject, node_id, warnings)
+
+
+def _check_among_brokers(
+    server_side: ssl.SSLContext, client_side: ssl.SSLContext, subject: str, node_id: int, warnings: list[str]
+) -> None:
+    """`subject` begins with the keys of the files, as `peer.ssl`."""
+    keys = subject.partition(".certificate")[0]
     try:
-        shown = _meet(server_context(tls), client_context(tls))
+        shown = _meet(server_side, client_side)
     except ssl.SSLCertVerificationError as error:
         warnings.append(
-            f"{subject}: a node with these peer.ssl.authorities turns it away: {error.verify_message}; the link to "
+            f"{subject}: a node with these {keys}.authorities turns it away: {error.verify_message}; the link to "
             "other nodes needs a certificate that they trust"
         )
         return
     except ssl.SSLError as error:
         raise ConfigError(f"{subject}: can't be used for TLS 1.3{_detail(error)}") from None
+    _check_speaks_for(shown, node_id, subject)
+
+
+def _check_speaks_for(shown: dict[str, Any], node_id: int, subject: str) -> None:
     if not certificate_speaks_for(shown, node_id):
         names = ", ".join(names_of(shown)) or "none"
         raise ConfigError(

@@ -14,6 +14,10 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from api.connection_count import ConnectionCount
+from api.kafka.context import KafkaContext
+from api.kafka.listener import KafkaListener
+from api.kafka.settings import KafkaSettings
 from api.node_tls import NodeTls, read_node_tls
 from broker import descriptors, event_log
 from broker.config import load_config
@@ -31,6 +35,7 @@ from broker.meta_properties import (
 )
 from broker.node import Node
 from broker.node_config import NodeConfig
+from broker.partition_fetches import LOOK_AT_ALL_S
 from kraft.errors import DamagedError
 from metadata.image import Endpoint
 from wire.errors import RefusedError
@@ -45,6 +50,8 @@ EXIT_USAGE: Final = 2
 READY_POLL_S: Final = 0.01
 NOT_READY_TOLD_S: Final = 10.0
 DRAIN_S: Final = 5.0
+KAFKA_IDLE_S: Final = 600.0
+"""As Kafka's; its clients close their own side after 9 minutes."""
 HTTP_IDLE_S: Final = 75.0
 """Above the 15 to 60 s for which HTTP clients and proxies keep an idle connection in their pools."""
 
@@ -177,7 +184,10 @@ class _Process:
         self._log = event_log.logger()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
-        self._listeners: list[HttpListener] = []
+        self._connections = ConnectionCount(
+            connections_max=config.max_connections, per_address_max=config.max_connections_per_ip
+        )
+        self._listeners: list[HttpListener | KafkaListener] = []
         self._formed = formation is not None
         self._node = Node(config, identity, formation)
 
@@ -192,19 +202,42 @@ class _Process:
             raise StartError(_cannot_listen("peer", format_endpoint(*config.peer_listener), error)) from error
         if self._formed:
             forget_formation(config.node_directory)
-        await self._open_listeners()
-        advertised = config.advertised_http
-        await self._node.start(http=Endpoint(advertised.host, advertised.port))
+        self._kafka = KafkaContext(self._node, _kafka_settings(config), connections=self._connections)
+        kafka = await self._open_kafka_listeners()
+        await self._open_http_listeners()
+        http = Endpoint(config.advertised_http.host, config.advertised_http.port)
+        await self._node.start(http=http, listeners=kafka, replication_tls=self._tls.fetcher)
         self._node.listeners_open = True
 
-    async def _open_listeners(self) -> None:
+    async def _open_kafka_listeners(self) -> dict[str, Endpoint]:
+        """As advertised, by name. What comes waits until `_serve_when_ready`."""
+        config, advertised = self._config, {}
+        for at, told in zip(config.kafka_listeners, config.advertised_kafka, strict=True):
+            is_replication = at.name == config.replication_listener
+            tls = (self._tls.replication if is_replication else self._tls.kafka) if at.tls else None
+            listener = KafkaListener(self._kafka, at, is_replication=is_replication, tls=tls)
+            try:
+                await listener.start()
+            except OSError as error:
+                raise StartError(_cannot_listen("Kafka", str(at), error)) from error
+            self._listeners.append(listener)
+            advertised[at.name] = Endpoint(told.host, told.port or listener.port)
+        return advertised
+
+    async def _open_http_listeners(self) -> None:
         """To import aiohttp takes a good part of a second: the quorum elects its leader meanwhile."""
         from api.http.app import create_app  # noqa: PLC0415 - see above
         from api.http.listener import HttpListener  # noqa: PLC0415 - see above
 
         app = create_app(self._node, _http_settings(self._config, self._tls))
         for at in self._config.http_listeners:
-            listener = HttpListener(app, at.host, at.port, ssl_context=self._tls.listener if at.tls else None)
+            listener = HttpListener(
+                app,
+                at.host,
+                at.port,
+                ssl_context=self._tls.listener if at.tls else None,
+                connections=self._connections,
+            )
             try:
                 await listener.start()
             except OSError as error:
@@ -213,7 +246,7 @@ class _Process:
 
     async def run(self) -> int:
         """Until a signal or a failure; the exit code."""
-        ready = self._loop.create_task(self._tell_when_ready())
+        ready = self._loop.create_task(self._serve_when_ready())
         stop = self._loop.create_task(self._stop_asked.wait())
         failed = self._loop.create_task(self._node.failed.wait())
         await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -225,8 +258,7 @@ class _Process:
             os._exit(EXIT_FAILURE)  # what is under way is unknown to its callers; waiting for it would not help them
         self._log.info("stopping")
         await self._node.hand_over()
-        for listener in self._listeners:
-            await listener.drain(DRAIN_S)
+        await asyncio.gather(*(listener.drain(DRAIN_S) for listener in self._listeners))
         return EXIT_OK
 
     async def stop(self) -> None:
@@ -235,14 +267,23 @@ class _Process:
         await self._node.stop()
         self._log.info("stopped")
 
-    async def _tell_when_ready(self) -> None:
+    async def _serve_when_ready(self) -> None:
+        """Kafka is answered once this broker is registered: before, it could only mislead who asks it."""
         tell_at_s = self._loop.time() + NOT_READY_TOLD_S
         while reasons := self._node.readiness():
+            if self._node.broker_epoch is not None:
+                self._kafka.serve()
             if self._loop.time() >= tell_at_s:
                 self._log.warning("not ready yet", reasons=reasons)
                 tell_at_s += NOT_READY_TOLD_S
             await asyncio.sleep(READY_POLL_S)
-        self._log.info("ready", http=[str(at) for at in self._config.http_listeners], cluster_id=self._node.cluster_id)
+        self._kafka.serve()
+        self._log.info(
+            "ready",
+            http=[str(at) for at in self._config.http_listeners],
+            kafka=[str(at) for at in self._config.kafka_listeners],
+            cluster_id=self._node.cluster_id,
+        )
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no task and no caller caught: a broken invariant stops the node, anything else is logged."""
@@ -260,6 +301,23 @@ class _Process:
 def _cannot_listen(what: str, where: str, error: OSError) -> str:
     return (
         f"can't open the {what} listener {where}: {error.strerror or error}; stop what uses the port or choose another"
+    )
+
+
+def _kafka_settings(config: NodeConfig) -> KafkaSettings:
+    idle_ms = config.connections_max_idle_ms
+    return KafkaSettings(
+        request_bytes_max=config.socket_request_max_bytes,
+        in_flight_bytes_max=config.queued_max_request_bytes,
+        pipelined_bytes_max=config.socket_request_max_bytes,
+        connections_max=config.max_connections,
+        connections_per_address_max=config.max_connections_per_ip,
+        idle_s=KAFKA_IDLE_S if idle_ms is None else idle_ms / 1000,
+        frame_deadline_s=config.http_body_timeout_ms / 1000,
+        fetch_bytes_max=config.fetch_max_bytes,
+        look_at_all_s=min(LOOK_AT_ALL_S, config.replica_lag_time_max_ms / 4000),
+        fetch_session_slots=config.fetch_session_slots,
+        creates_topics=config.auto_create_topics_enable,
     )
 
 

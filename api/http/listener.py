@@ -1,7 +1,6 @@
 """A port that serves the app, and keeps those away who only want to hold it.
 
-Owns the server socket, the count of connections by address, and the deadline of request heads, which aiohttp does not
-have.
+Owns the server socket, and the deadline of request heads, which aiohttp does not have.
 Refuses connections beyond the caps (429, closed at once). A bind that fails is the OSError of the system.
 Invariants: a connection whose request head is not whole within `header_deadline_s` is closed, also a later request's
 on a kept connection; a connection is counted once, from accept to close.
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import EMPTY_PAYLOAD, web
 
+from api.connection_count import ConnectionCount
 from api.http.context import CONTEXT
 from api.http.errors import BAD_REQUEST, THROTTLED, ApiError
 from api.http.replies import error_reply
@@ -25,30 +25,6 @@ if TYPE_CHECKING:
     from api.http.settings import HttpSettings
 
 _log: Final = logger(room="http")
-
-
-class ConnectionCount:
-    """Open connections, in all and by address."""
-
-    def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
-        self._by_address: dict[str, int] = {}
-        self.total = 0
-
-    def add(self, address: str) -> bool:
-        """False where a cap is reached; then nothing is counted."""
-        here = self._by_address.get(address, 0)
-        if here >= self._settings.connections_per_address_max or self.total >= self._settings.connections_max:
-            return False
-        self._by_address[address] = here + 1
-        self.total += 1
-        return True
-
-    def remove(self, address: str) -> None:
-        self.total -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
 
 
 class GuardedConnection(web.RequestHandler):
@@ -177,13 +153,16 @@ class HttpListener:
         host: str | None,
         port: int,
         ssl_context: SSLContext | None = None,
+        connections: ConnectionCount | None = None,
     ) -> None:
         self._app = app
         self._host = host or None
         self._port = port
         self._ssl_context = ssl_context
         self._settings = app[CONTEXT].settings
-        self._count = ConnectionCount(self._settings)
+        self._count = connections or ConnectionCount(
+            connections_max=self._settings.connections_max, per_address_max=self._settings.connections_per_address_max
+        )
         self._connections: GuardedServer | None = None
         self._server: asyncio.Server | None = None
 

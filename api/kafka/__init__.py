@@ -1,0 +1,1 @@
+"""Kafka's wire protocol as a door: what clients and the other brokers speak, over the same replicas as HTTP."""
