@@ -1,7 +1,8 @@
 """Writing the checkpoints of a log directory: now, or elsewhere while the loop goes on.
 
 Owns the order that makes a checkpoint true: indexes are handed to their files, leader-epoch files become durable, and
-only then do recovery points move past the data that they describe. Invariant: one writer at a time; whoever must write
+only then do recovery points move past the data that they describe. Snapshots of producers that are due are written on
+the way; they are true whenever they arrive. Invariant: one writer at a time; whoever must write
 now waits for the one elsewhere, so an older checkpoint never replaces a newer one.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from logstore.checkpoints import PartitionKey
     from logstore.flusher import Job
     from logstore.partition_log import PartitionLog
+    from logstore.producer_state import ProducerState
     from logstore.storage import Storage
 
 FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
@@ -29,17 +31,21 @@ FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
 class _Checkpoint:
     """What is to be written, captured at one moment; `write` may run in any thread."""
 
-    __slots__ = ("epoch_logs", "error", "files", "job", "storage")
+    __slots__ = ("epoch_logs", "error", "files", "job", "producer_logs", "snapshots", "storage")
 
-    def __init__(self, storage: Storage, files: dict[str, bytes], epoch_logs: list[PartitionLog]) -> None:
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.files = files
-        self.epoch_logs = epoch_logs
+        self.files: dict[str, bytes] = {}
+        self.epoch_logs: list[PartitionLog] = []
+        self.snapshots: dict[str, ProducerState] = {}
+        self.producer_logs: list[PartitionLog] = []
         self.job: Job | None = None
         self.error: OSError | None = None
 
     def write(self) -> None:
         try:
+            for path, state in self.snapshots.items():
+                self._replace(path, state.render())
             for path, data in self.files.items():
                 self._replace(path, data)
         except OSError as error:
@@ -49,7 +55,7 @@ class _Checkpoint:
         try:
             replace_file(self.storage, path, data)
         except FileNotFoundError:
-            if not path.endswith(LEADER_EPOCHS_FILE):
+            if path.endswith(FILES):
                 raise
             # the topic was deleted meanwhile, its folder with it
 
@@ -73,13 +79,17 @@ class CheckpointWriter:
         self._running: _Checkpoint | None = None
         self._is_due = False
 
-    def write_now(self) -> None:
-        """On disk when this returns. OSError as the disk raises it."""
-        if self._running is not None:
-            running = self._running
+    def finish(self) -> None:
+        """The one elsewhere is on disk when this returns."""
+        running = self._running
+        if running is not None:
             if running.job is not None:
                 running.job.result()
             self._take_in(running)
+
+    def write_now(self) -> None:
+        """On disk when this returns. OSError as the disk raises it."""
+        self.finish()
         checkpoint = self._capture()
         checkpoint.write()
         if not self._is_written(checkpoint) and checkpoint.error is not None:
@@ -95,7 +105,7 @@ class CheckpointWriter:
         except OSError as error:
             self._disk.fail(error)
             return
-        if checkpoint.files:
+        if checkpoint.files or checkpoint.snapshots:
             self._running = checkpoint
             checkpoint.job = self._submit(partial(self._run, checkpoint))
 
@@ -121,25 +131,39 @@ class CheckpointWriter:
     def _is_written(self, checkpoint: _Checkpoint) -> bool:
         if checkpoint.error is None:
             self._written.update({path: data for path, data in checkpoint.files.items() if path in self._paths()})
+            for log in checkpoint.producer_logs:
+                old = log.producers.end_save(log.segments, synced_end_offset=log.synced_end_offset)
+                self._disk.unlink_later(old)
             return True
         self._written.clear()
         for log in checkpoint.epoch_logs:
             log.leader_epochs.is_dirty = True
+        for log in checkpoint.producer_logs:
+            log.producers.save_failed()
         return False
+
+    def _capture_snapshots(self, checkpoint: _Checkpoint, log: PartitionLog) -> None:
+        log.producers.save_if_new(log.segments, log.log_end_offset)
+        snapshots = log.producers.begin_save()
+        if snapshots:
+            checkpoint.snapshots.update(snapshots)
+            checkpoint.producer_logs.append(log)
 
     def _paths(self) -> list[str]:
         return [f"{self._disk.path}/{name}" for name in FILES]
 
     def _capture(self) -> _Checkpoint:
         """The files that differ from what is on disk, in the order in which they must be written."""
-        files: dict[str, bytes] = {}
-        epoch_logs: list[PartitionLog] = []
+        checkpoint = _Checkpoint(self._disk.storage)
+        files = checkpoint.files
         lines: list[tuple[str, str, str]] = []
         for log in self._logs.values():
             if log.leader_epochs_are_dirty:
-                epoch_logs.append(log)
+                checkpoint.epoch_logs.append(log)
                 log.leader_epochs.is_dirty = False
                 files[f"{log.folder}/{LEADER_EPOCHS_FILE}"] = log.leader_epochs.render()
+            if not log.producers.never_were:
+                self._capture_snapshots(checkpoint, log)
             if log.recovery_point != log.checkpointed_point:
                 log.flush_indexes()
                 log.checkpointed_point = log.recovery_point
@@ -148,4 +172,4 @@ class CheckpointWriter:
             data = render_checkpoint(line[index] for line in lines)
             if data != self._written.get(path):
                 files[path] = data
-        return _Checkpoint(self._disk.storage, files, epoch_logs)
+        return checkpoint

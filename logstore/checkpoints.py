@@ -2,8 +2,9 @@
 
 Owns their form (Kafka's: a version, a count, then one line per entry) and their names. Refuses a file whose count does
 not match its lines (CheckpointError): half a checkpoint is no checkpoint.
-Lines: recovery point `topic_id partition offset segment_base_offset segment_position` (everything below is synced, and
-it ends there in that segment), log start and high watermark `topic_id partition offset`.
+Lines: recovery point `topic_id partition offset segment_base_offset segment_position producers_end_offset` (everything
+below `offset` is synced, it ends there in that segment, and below it nothing from `producers_end_offset` on has a
+producer id), log start and high watermark `topic_id partition offset`.
 """
 
 from collections.abc import Iterable

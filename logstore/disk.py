@@ -68,15 +68,19 @@ class Disk:
         reserved_bytes: int,
         submit: Callable[[Callable[[], None]], object],
         checkpoint: Callable[[], None],
+        finish_checkpoint: Callable[[], None],
         on_failure: Callable[[OSError], None],
     ) -> None:
+        """`checkpoint` writes all offsets now; `finish_checkpoint` waits for one that is being written elsewhere."""
         self.path = path
         self.storage = storage
         self.open_files = OpenFiles(storage, capacity=open_files_max)
         self.reserved_bytes = reserved_bytes
         self.failure: OSError | None = None
         self.admitted_bytes = 0
+        self.uptime_ms = 0
         self.checkpoint = checkpoint
+        self.finish_checkpoint = finish_checkpoint
         self._submit = submit
         self._on_failure = on_failure
         self._budget_bytes = -1

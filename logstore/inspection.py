@@ -204,7 +204,7 @@ def _log_end(storage: Storage, paths: list[str], sizes: list[int], point: tuple[
         return point[0] if point else 0
     base_offset = segment_base_offset(paths[-1])
     position, offset = 0, base_offset
-    if len(point) == POINT_NUMBERS and point[1] == base_offset and point[2] <= sizes[-1]:
+    if len(point) >= POINT_NUMBERS and point[1] == base_offset and point[2] <= sizes[-1]:
         position, offset = point[2], point[0]
     with _SegmentFile(storage, paths[-1]) as segment:
         try:

@@ -35,6 +35,7 @@ from logstore.partition_folder import (
     write_metadata,
 )
 from logstore.partition_log import PartitionLog
+from logstore.producer_expiry import EXPIRATION_MS, ProducerExpiry
 from logstore.recovery import Recovery
 from logstore.retention import expire_segments
 from logstore.segments import Segments
@@ -59,6 +60,7 @@ class LogDirectory:
         reserved_bytes: int = 64 << 20,
         open_files_max: int = 512,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
+        producer_id_expiration_ms: int = EXPIRATION_MS,
     ) -> None:
         """`open_files_max`: descriptors kept open for all logs together; half of a usual limit of 1,024.
 
@@ -82,9 +84,11 @@ class LogDirectory:
             reserved_bytes=reserved_bytes,
             submit=flusher.submit,
             checkpoint=self._write_checkpoints,
+            finish_checkpoint=self._finish_checkpoint,
             on_failure=flusher.fail,
         )
         self._checkpoints = CheckpointWriter(self._disk, self.logs, submit=flusher.submit, post=flusher.post)
+        self._producer_expiry = ProducerExpiry(self._disk, self.logs, expiration_ms=producer_id_expiration_ms)
         flusher.on_job_ended = self._checkpoint_if_due
 
     @property
@@ -122,7 +126,7 @@ class LogDirectory:
                 f"log directory {self.path} is in use by another process: stop that one, or choose another log.dirs"
             ) from error
         names = self._storage.list_directory(self.path)
-        points, tail_may_be_torn = self._read_recovery_points(names)
+        points, producers_ends, tail_may_be_torn = self._read_recovery_points(names)
         start_offsets = self._read_offsets(LOG_START_FILE)
         high_watermarks = self._read_offsets(HIGH_WATERMARK_FILE)
         for name in names:
@@ -138,6 +142,7 @@ class LogDirectory:
                 f"{self.path}/{name}",
                 config=config_of(found.topic_id, found.topic_name) if config_of else self.defaults,
                 point=points.get(key),
+                producers_end_offset=producers_ends.get(key),
                 tail_may_be_torn=tail_may_be_torn,
                 log_start_offset=start_offsets.get(key, 0),
                 high_watermark=high_watermarks.get(key, 0),
@@ -153,17 +158,20 @@ class LogDirectory:
             self._checkpoints.write_now()
         self._storage.fsync_directory(self.path)
 
-    def _read_recovery_points(self, names: list[str]) -> tuple[dict[PartitionKey, RecoveryPoint], bool]:
-        """The recovery points, and whether they can be trusted to name every log that had one.
+    def _read_recovery_points(
+        self, names: list[str]
+    ) -> tuple[dict[PartitionKey, RecoveryPoint], dict[PartitionKey, int], bool]:
+        """The recovery points, the ends of producers, and whether they can be trusted to name every log that had one.
 
         Where the file was lost or broken, no tail is taken for torn: it may have been acknowledged (S18).
         """
         is_missing = RECOVERY_POINT_FILE not in names
         try:
             points = read_offsets(self._storage, f"{self.path}/{RECOVERY_POINT_FILE}")
-            return {key: RecoveryPoint(*numbers) for key, numbers in points.items()}, not is_missing
+            recovery_points = {key: RecoveryPoint(*numbers[:3]) for key, numbers in points.items()}
+            return recovery_points, {key: numbers[3] for key, numbers in points.items() if numbers[3:]}, not is_missing
         except (CheckpointError, TypeError):
-            return {}, False
+            return {}, {}, False
 
     def _read_offsets(self, file_name: str) -> dict[PartitionKey, int]:
         try:
@@ -178,11 +186,19 @@ class LogDirectory:
         *,
         config: LogConfig,
         point: RecoveryPoint | None,
+        producers_end_offset: int | None = None,
         tail_may_be_torn: bool,
         log_start_offset: int,
         high_watermark: int,
     ) -> PartitionLog:
-        recovery = Recovery(self._disk, folder, config=config, point=point, tail_may_be_torn=tail_may_be_torn)
+        recovery = Recovery(
+            self._disk,
+            folder,
+            config=config,
+            point=point,
+            producers_end_offset=producers_end_offset,
+            tail_may_be_torn=tail_may_be_torn,
+        )
         recovery.run(log_start_offset)
         self.scanned_bytes += recovery.scanned_bytes
         if recovery.segments:
@@ -201,6 +217,7 @@ class LogDirectory:
             log_end_offset=recovery.log_end_offset,
             high_watermark=high_watermark,
             recovery_point=recovery.recovery_point,
+            producers=recovery.producers,
             damaged_from=recovery.damaged_from,
         )
         if recovery.leader_epochs is not None:
@@ -273,8 +290,9 @@ class LogDirectory:
     # ---- durability
 
     def tick(self, now_ms: int) -> None:
-        """Sync what `flush.ms` makes due; `now_ms` from a monotonic clock, about once a second."""
+        """Sync what `flush.ms` makes due, forget silent producers; `now_ms` from a monotonic clock, once a second."""
         self._flusher.tick(now_ms)
+        self._producer_expiry.tick(now_ms)
 
     def run_retention(self, now_ms: int) -> int:
         """Apply retention to every log; bytes freed. Every few minutes, with the wall clock.
@@ -290,6 +308,9 @@ class LogDirectory:
 
     def _write_checkpoints(self) -> None:
         self._checkpoints.write_now()
+
+    def _finish_checkpoint(self) -> None:
+        self._checkpoints.finish()
 
     def _checkpoint_if_due(self) -> None:
         if self._disk.admitted_bytes - self._checkpointed_bytes >= self._checkpoint_bytes:
@@ -324,6 +345,7 @@ class LogDirectory:
             if sync is not None and sync.error is not None:
                 return
             log.flush_indexes()
+            log.producers.save_if_new(log.segments, log.log_end_offset, batches_min=1)
         self._checkpoints.write_now()
         replace_file(self._storage, f"{self.path}/{CLEAN_SHUTDOWN_FILE}", b"")
 

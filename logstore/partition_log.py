@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from logstore.disk import Disk
     from logstore.flusher import Flusher
     from logstore.leader_epochs import LeaderEpochs
+    from logstore.log_producers import LogProducers
     from logstore.segments import Segments
     from wire.record_batch import RecordBatch
 
@@ -66,6 +67,7 @@ class PartitionLog:
         "on_durable",
         "partition",
         "positions",
+        "producers",
         "recovery_point",
         "segments",
         "topic_id",
@@ -87,6 +89,7 @@ class PartitionLog:
         log_end_offset: int,
         high_watermark: int,
         recovery_point: RecoveryPoint,
+        producers: LogProducers,
         damaged_from: int | None = None,
     ) -> None:
         assert 0 <= log_start_offset <= log_end_offset
@@ -106,6 +109,7 @@ class PartitionLog:
         # is so again, the same (S12), when recovery's sync has ended and the replica hears of it (`on_durable`).
         self.high_watermark = min(max(high_watermark, log_start_offset), self.durable_end_offset)
         self.recovery_point = recovery_point
+        self.producers = producers
         self.damaged_from = damaged_from
         self.generation = 0
         self.is_closed = False
@@ -159,18 +163,30 @@ class PartitionLog:
 
     # ---- appending
 
-    def append(self, buffer: bytearray, batches: list[RecordBatch], *, leader_epoch: int, now_ms: int) -> Appended:
+    def append(
+        self, buffer: bytearray | memoryview, batches: list[RecordBatch], *, leader_epoch: int, now_ms: int
+    ) -> Appended:
         """As the leader: give offsets, stamp them and the epoch into `buffer` in place, write it with one call.
 
         `batches` are all batches of `buffer`, already checked (`check_batches`). With the default flush settings a sync
         is requested and `durable_end_offset` moves when it is done; with relaxed ones it has moved on return.
-        RefusedError(KAFKA_STORAGE_ERROR): nothing was written. OSError: unknown, and the directory is offline.
+        What idempotent producers sent before is not written again: `Appended.is_duplicate` (see `duplicate_of`).
+        RefusedError: FENCED_LEADER_EPOCH, KAFKA_STORAGE_ERROR, those of `duplicate_of`: nothing was written. OSError:
+        unknown, and the directory is offline.
         """
         size_bytes = len(buffer)
-        self.admit_append(size_bytes, now_ms)
         epochs = self._leader_epochs or self.leader_epochs
-        if leader_epoch != epochs.latest:
-            self._begin_epoch(epochs, leader_epoch)
+        is_new_epoch = leader_epoch != epochs.latest
+        if is_new_epoch:
+            self._check_epoch(epochs, leader_epoch)
+        is_idempotent = batches[0].producer_id >= 0 or (len(batches) > 1 and _any_idempotent(batches))
+        if is_idempotent:
+            duplicate = self._find_duplicate(batches)
+            if duplicate is not None:
+                return duplicate
+        self.admit_append(size_bytes, now_ms)
+        if is_new_epoch:
+            epochs.assign(leader_epoch, self.log_end_offset)
         append_time_ms = now_ms if self.config.message_timestamp_type is TimestampType.LOG_APPEND_TIME else NO_TIMESTAMP
         base_offset = offset = self.log_end_offset
         position = 0
@@ -186,15 +202,44 @@ class PartitionLog:
             position += batch.size_bytes
         assert position == size_bytes, f"the batches have {position} bytes, the buffer {size_bytes}"
         self._write(buffer, placed, offset)
+        if is_idempotent:
+            self.producers.learn(self.segments, batches, placed)
         return Appended(base_offset, offset - 1, size_bytes, append_time_ms)
 
-    def _begin_epoch(self, epochs: LeaderEpochs, leader_epoch: int) -> None:
+    def duplicate_of(self, batches: list[RecordBatch]) -> Appended | None:
+        """Where these batches of idempotent producers lie already, as their first append answered; None where they
+        may be appended (S13).
+
+        RefusedError: OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH (see
+        `ProducerState.check`), KAFKA_STORAGE_ERROR.
+        """
+        return self._find_duplicate(batches) if _any_idempotent(batches) else None
+
+    def _find_duplicate(self, batches: list[RecordBatch]) -> Appended | None:
+        self._check_writable()
+        found = self.producers.state(self.segments).check(batches)
+        if found is None:
+            return None
+        is_append_time = self.config.message_timestamp_type is TimestampType.LOG_APPEND_TIME
+        timestamp_ms = found[-1].timestamp_ms if is_append_time else NO_TIMESTAMP
+        return Appended(found[0].base_offset, found[-1].last_offset, 0, timestamp_ms, is_duplicate=True)
+
+    def begin_leader_epoch(self, leader_epoch: int) -> None:
+        """This replica leads from here on (KIP-101): the epoch begins at the log's end, written in or not.
+
+        RefusedError(FENCED_LEADER_EPOCH) where a newer epoch wrote here, KAFKA_STORAGE_ERROR.
+        """
+        epochs = self.leader_epochs
+        if leader_epoch != epochs.latest:
+            self._check_epoch(epochs, leader_epoch)
+            epochs.assign(leader_epoch, self.log_end_offset)
+
+    def _check_epoch(self, epochs: LeaderEpochs, leader_epoch: int) -> None:
         if epochs.latest is not None and leader_epoch < epochs.latest:
             raise RefusedError(
                 ErrorCode.FENCED_LEADER_EPOCH,
                 f"leader epoch {leader_epoch} cannot append to {self.name}, where epoch {epochs.latest} wrote (S4)",
             )
-        epochs.assign(leader_epoch, self.log_end_offset)
 
     def append_replicated(self, buffer: bytearray | bytes | memoryview, *, now_ms: int) -> Appended | None:
         """As a follower: the leader's batches with their offsets and epochs; None where no whole batch is there.
@@ -203,7 +248,7 @@ class PartitionLog:
         """
         epochs = self.leader_epochs
         epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
-        placed = []
+        placed, batches = [], []
         position, offset = 0, self.log_end_offset
         starts: list[tuple[int, int]] = []
         for batch in iterate_batches(buffer):
@@ -217,16 +262,26 @@ class PartitionLog:
             position += batch.size_bytes
             offset, epoch = batch.next_offset, batch.partition_leader_epoch
             starts.append((epoch, batch.base_offset))
+            batches.append(batch)
         if not placed:
             return None
         self.admit_append(position, now_ms)
+        is_idempotent = _any_idempotent(batches)
+        if is_idempotent:
+            self.producers.state(self.segments)  # it may have to be read, and the disk may refuse: before the write
         self._write(memoryview(buffer)[:position], placed, offset)
+        if is_idempotent:
+            self.producers.learn(self.segments, batches, placed)
         for epoch, start_offset in starts:
             epochs.assign(epoch, start_offset)
         return Appended(placed[0].base_offset, offset - 1, position, NO_TIMESTAMP)
 
     def admit_append(self, size_bytes: int, now_ms: int) -> None:
         """Refuse now what an append of `size_bytes` would be refused for."""
+        self._check_writable()
+        self.disk.admit(size_bytes, now_ms)
+
+    def _check_writable(self) -> None:
         if self.is_closed:
             raise storage_refusal(f"the log of {self.name} is closed")
         if self.damaged_from is not None:
@@ -234,7 +289,6 @@ class PartitionLog:
                 f"the log of {self.name} is damaged from offset {self.damaged_from} on (see `kraft log verify`):"
                 " what is intact is served, nothing can be appended"
             )
-        self.disk.admit(size_bytes, now_ms)
 
     def _write(self, buffer: bytearray | memoryview, placed: list[Placed], next_offset: int) -> None:
         segment = self.segments.active
@@ -416,11 +470,11 @@ class PartitionLog:
     # ---- closing and checkpoints
 
     def checkpoint_lines(self) -> tuple[str, str, str]:
-        """The lines of this log in the checkpoint files: recovery point, log start, high watermark."""
+        """The lines of this log in the checkpoint files: recovery point with the producers' end, start, watermark."""
         name = f"{uuid_to_text(self.topic_id)} {self.partition}"
         point = self.recovery_point
         return (
-            f"{name} {point.offset} {point.segment_base_offset} {point.position}",
+            f"{name} {point.offset} {point.segment_base_offset} {point.position} {self.producers.end_offset}",
             f"{name} {self.log_start_offset}",
             f"{name} {self.high_watermark}",
         )
@@ -436,3 +490,7 @@ class PartitionLog:
         self._flusher.forget(self)
         for segment in self.segments:
             segment.close()
+
+
+def _any_idempotent(batches: list[RecordBatch]) -> bool:
+    return any(batch.producer_id >= 0 for batch in batches)

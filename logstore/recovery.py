@@ -4,7 +4,7 @@ Owns the judgement between a torn tail and damage (S18). Everything below the ch
 is not read again; what lies beyond is scanned in order with every CRC. Where the scan meets bytes that are no batch, it
 looks for any intact batch after them: if there is none, a crash tore the tail, and it is cut; if there is one, or if
 the log ends before its recovery point, the log is damaged: nothing is cut, and what is intact on both sides stays
-readable. Indexes and leader epochs beyond the recovery point are made anew from the batches.
+readable. Indexes, leader epochs and the state of producers beyond the recovery point are made anew from the batches.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from logstore.damage import FILE_NAME as DAMAGE_FILE
 from logstore.damage import Gap, add_gaps, load_gaps, next_intact, save_gaps
 from logstore.disk import DELETED_SUFFIX, Disk
 from logstore.leader_epochs import LeaderEpochs, load_leader_epochs
+from logstore.log_producers import LogProducers
+from logstore.producer_snapshots import snapshot_offsets
 from logstore.segment import LOG_SUFFIX, Segment
 
 if TYPE_CHECKING:
@@ -34,15 +36,27 @@ class Recovery:
     """The recovery of one folder: `run` fills the attributes with what the log is."""
 
     def __init__(
-        self, disk: Disk, folder: str, *, config: LogConfig, point: RecoveryPoint | None, tail_may_be_torn: bool
+        self,
+        disk: Disk,
+        folder: str,
+        *,
+        config: LogConfig,
+        point: RecoveryPoint | None,
+        producers_end_offset: int | None = None,
+        tail_may_be_torn: bool,
     ) -> None:
-        """`point` None: nothing is known to be synced. `tail_may_be_torn` False: the checkpoints were lost."""
+        """`point` None: nothing is known to be synced. `tail_may_be_torn` False: the checkpoints were lost.
+
+        `producers_end_offset`: no batch from there to `point` has a producer id; None: it was not checkpointed.
+        """
         self._disk = disk
         self._folder = folder
         self._config = config
         self._point = point
         self._tail_may_be_torn = tail_may_be_torn
+        self._producers_end_offset = producers_end_offset
         self.segments: list[Segment] = []
+        self.producers = LogProducers(disk, folder, snapshots=[], end_offset=0)
         self.unsynced: list[Segment] = []
         self.leader_epochs: LeaderEpochs | None = None
         self.log_end_offset = 0
@@ -58,13 +72,21 @@ class Recovery:
         self.segments = self._open_segments(names)
         if DAMAGE_FILE in names:
             add_gaps(self.segments, load_gaps(self._disk.storage, self._folder))
+        self.producers = self._producers(names)
         if not self.segments:
             self._recover_nothing(log_start_offset)
         elif not self._is_known():
             self._scan()
+        self.producers.end_scan(self.log_end_offset)
         gaps = self._gaps()
         if gaps:
             self.damaged_from = min(gap.offset for gap in gaps)
+
+    def _producers(self, names: Iterable[str]) -> LogProducers:
+        end_offset = self._producers_end_offset
+        if end_offset is None:
+            end_offset = 0 if self._point is None else self._point.offset
+        return LogProducers(self._disk, self._folder, snapshots=snapshot_offsets(names), end_offset=end_offset)
 
     def _open_segments(self, names: Iterable[str]) -> list[Segment]:
         bases = sorted(int(name[:STEM_LENGTH]) for name in names if is_segment_name(name))
@@ -104,6 +126,8 @@ class Recovery:
         first, position, offset = self._scan_start()
         self.leader_epochs = known_leader_epochs(self._disk.storage, self._folder, self.segments[: first + 1], offset)
         self.leader_epochs.truncate_from_end(offset)
+        is_known_before = self._point is not None and self._point.offset == offset
+        self.producers.begin_scan(self.segments, offset, is_known_before=is_known_before)
         index = first
         while index < len(self.segments):
             segment = self.segments[index]
@@ -164,6 +188,7 @@ class Recovery:
         segment.note_batch(position, batch.base_offset, batch.max_timestamp)
         assert self.leader_epochs is not None
         self.leader_epochs.learn(batch.partition_leader_epoch, batch.base_offset)
+        self.producers.scanned(batch)
 
     def _next_base(self, index: int, offset: int) -> int:
         return self.segments[index + 1].base_offset if index + 1 < len(self.segments) else offset

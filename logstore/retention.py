@@ -82,7 +82,14 @@ def _expired_or_none(log: PartitionLog, now_ms: int) -> int:
         if error.errno not in OUT_OF_DESCRIPTORS:
             log.disk.fail(error)
         return 0
-    return count - 1 if count and count == len(log.segments) and not _roll(log) else count
+    if count and count == len(log.segments) and not _roll(log):
+        count -= 1
+    try:
+        if count:
+            log.producers.secure(log.segments, log.segments[count].base_offset)
+    except RefusedError:
+        return 0
+    return count
 
 
 def _roll(log: PartitionLog) -> bool:
@@ -121,6 +128,9 @@ def delete_records_before(log: PartitionLog, offset: int) -> None:
     active = log.segments.active
     if active is not None and active.size_bytes and offset == log.log_end_offset:
         _roll(log)
+    kept = next(log.segments.from_offset(offset), None)
+    if kept is not None:
+        log.producers.secure(log.segments, kept.base_offset)
     old_start_offset, log.log_start_offset = log.log_start_offset, offset
     try:
         log.disk.write_checkpoints(must_succeed=True)

@@ -45,6 +45,8 @@ def roll(log: PartitionLog, base_offset: int) -> Segment:
         log.disk.discard_segments(log.segments.remove_from(old.base_offset))
     elif old is not None:
         _seal(log, old)
+        if not log.producers.never_were:
+            log.producers.save(log.segments, base_offset)
     segment = log.new_segment(base_offset)
     log.segments.add(segment)
     return segment

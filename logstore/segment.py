@@ -347,8 +347,8 @@ class Segment:
                 if entry and head.position - position > INDEX_SLACK * self.index_interval_bytes:
                     raise _IndexError
         except BrokenBatchError as broken:
-            if position and broken.position == position:
-                raise _IndexError from broken
+            if entry and any(entry) and broken.position == position:
+                raise _IndexError from broken  # a power cut may leave half an entry, the rest of it zeros
             raise
         return None
 

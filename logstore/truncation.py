@@ -1,7 +1,8 @@
 """Cutting the end of a log: a follower drops what its leader does not have (KIP-101), or begins anew.
 
 Owns the order that a crash at any point survives: first the checkpointed recovery point goes below the cut (else a
-shorter file would look like damage, S18), then segments go, newest first, then the file is cut and synced (else old
+shorter file would look like damage, S18), then the snapshots of producers beyond it (they would be taken for the truth
+once the log has grown again, S13), then segments go, newest first, then the file is cut and synced (else old
 batches could come back behind new ones). Where to cut is the replica's decision (S5).
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import forget_gaps
+from logstore.leader_epochs import NO_OFFSET
 
 if TYPE_CHECKING:
     from logstore.partition_log import PartitionLog
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 def truncate_to(log: PartitionLog, offset: int) -> None:
     """See `PartitionLog.truncate_to`."""
     if offset >= log.log_end_offset:
+        log.leader_epochs.truncate_from_end(
+            log.log_end_offset
+        )  # it led and wrote nothing: nobody else knows that epoch
         return
     if offset <= log.log_start_offset:
         truncate_fully_and_start_at(log, offset)
@@ -35,6 +40,7 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
         if gap.offset <= offset < gap.next_offset:
             position, end_offset = gap.position, gap.offset
     _lower_recovery_point(log, RecoveryPoint(end_offset, segment.base_offset, position))
+    log.producers.discard_snapshots(end_offset)
     _take_end(log, end_offset)
     _discard_from(log, segment.base_offset + 1)
     log.disk.attempt(lambda: segment.cut_to(position, end_offset))
@@ -46,7 +52,9 @@ def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
     """See `PartitionLog.truncate_fully_and_start_at`."""
     first = log.segments[0].base_offset if len(log.segments) else log.log_start_offset
     _lower_recovery_point(log, RecoveryPoint(min(first, log.log_start_offset), first, 0))
+    log.producers.discard_snapshots(NO_OFFSET)
     _discard_from(log, 0)
+    log.producers.begin_anew(offset)
     log.restart_at(offset)
     log.recovery_point = RecoveryPoint(offset, offset, 0)
     log.leader_epochs.truncate_from_end(0)
@@ -73,3 +81,4 @@ def _take_end(log: PartitionLog, end_offset: int) -> None:
     log.log_end_offset = end_offset
     log.durable_end_offset = min(log.durable_end_offset, end_offset)
     log.high_watermark = min(log.high_watermark, end_offset)
+    log.producers.was_cut(end_offset)
