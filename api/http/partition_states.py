@@ -1,8 +1,8 @@
 """Where the logs of partitions and their followers stand: asked of this node's replicas, and of the other leaders.
 
-One request for each leader, at the same time, for the same resource: a node that is asked by another tells of what it
-leads itself. What a leader does not answer in time is null: a description must not fail because one of the brokers is
-down.
+One request for each leader, at the same time, for the same resource: a node that is asked by another tells no more than
+the states of what it leads itself. What a leader does not answer in time is null: a description must not fail because
+one of the brokers is down.
 """
 
 import asyncio
@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from aiohttp import web
 from msgspec import Struct
 
 from api.http.context import Context
 from api.http.errors import ApiError
+from api.http.replies import json_reply
 from broker.replication.replica import Replica
 from metadata.image import Broker, Topic
 from wire.errors import RefusedError
@@ -48,20 +50,8 @@ class PartitionState(Struct):
     followers: list[FollowerState]
 
 
-class _Listed(Struct):
-    topic_name: str = ""
-    partition_id: int = -1
-    log_start_offset: int | None = None
-    high_watermark: int | None = None
-    log_end_offset: int | None = None
-    size_bytes: int | None = None
-    followers: list[FollowerState] | None = None
-
-
-class _Answer(_Listed):
-    """What another node's answer holds for us: one partition, or a list."""
-
-    data: list[_Listed] | None = None
+class _Answer(Struct):
+    data: list[PartitionState]
 
 
 class Asked(NamedTuple):
@@ -132,24 +122,16 @@ def followers_of(replica: Replica) -> list[FollowerState]:
     return found
 
 
+def states_reply(states: States) -> web.Response:
+    """What a node that was asked by another answers."""
+    return json_reply({"data": list(states.values())})
+
+
 async def _ask(context: Context, broker: Broker, asked: Asked) -> list[PartitionState]:
     try:
         answer = await context.forwarder.get(
             broker, asked.path, query=asked.query, topic_id=asked.topic_id, timeout_s=ASK_TIMEOUT_S
         )
-        found = _decoder.decode(answer.body)
+        return _decoder.decode(answer.body).data
     except (ApiError, msgspec.DecodeError):
         return []
-    return [
-        PartitionState(
-            item.topic_name,
-            item.partition_id,
-            item.log_start_offset,
-            item.high_watermark,
-            item.log_end_offset,
-            item.size_bytes or 0,
-            item.followers or [],
-        )
-        for item in ([found] if found.data is None else found.data)
-        if item.log_start_offset is not None and item.high_watermark is not None and item.log_end_offset is not None
-    ]

@@ -11,7 +11,7 @@ from api.http.errors import NOT_FOUND, ApiError, bad_request
 from api.http.leading import Target, at_leader
 from api.http.parameters import Parameters, parse_integer
 from api.http.partition_resources import condition_of, partition_resource, replica_resource
-from api.http.partition_states import Asked, partition_states
+from api.http.partition_states import Asked, partition_states, states_reply
 from api.http.replies import json_reply
 from api.http.resources import Links
 from api.http.routing import find_partition, find_topic, is_forwarded, leader_headers, redirect_to_leader
@@ -34,6 +34,8 @@ async def list_partitions(request: web.Request) -> web.Response:
     states = await partition_states(
         context, partitions, Asked(path, topic_id=topic.topic_id), may_forward=not is_forwarded(request)
     )
+    if is_forwarded(request):
+        return states_reply(states)
     links = Links(request)
     data = [described(context, links, topic, index, states) for _, index in partitions]
     return json_reply(links.listing("KafkaPartitionList", path, data))
@@ -45,6 +47,8 @@ async def get_partition(request: web.Request) -> web.Response:
     partition = find_partition(request, topic)
     Parameters(request).done()
     states = await _states_of_one(request, topic, partition)
+    if is_forwarded(request):
+        return states_reply(states)
     headers = leader_headers(context, context.node.image.leader_of(topic, partition))
     return json_reply(described(context, Links(request), topic, partition, states), headers=headers)
 

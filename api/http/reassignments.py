@@ -26,7 +26,7 @@ from api.http.partition_outcomes import (
     outcomes_reply,
     refusals_in,
 )
-from api.http.partition_states import Asked, PartitionState, partition_states
+from api.http.partition_states import Asked, PartitionState, partition_states, states_reply
 from api.http.replies import json_reply, no_content
 from api.http.resources import Links
 from api.http.routing import check_cluster, find_partition, find_topic, is_forwarded
@@ -91,7 +91,10 @@ async def _list_reassignments(request: web.Request) -> web.Response:
     everything = partitions_of(context.node.image, page, topic)
     found, after = cut((one for one in everything if one[0].partitions[one[1]].is_reassigning), page)
     path = f"/topics/{name}/partitions/-/reassignment"
-    data = await _resources(request, found, Asked(path, dict(request.query)))
+    asked = Asked(path, dict(request.query))
+    if is_forwarded(request):
+        return states_reply(await partition_states(context, found, asked, may_forward=False))
+    data = await _resources(request, found, asked)
     following = None if after is None else next_path(path, request, after)
     return json_reply(Links(request).listing("KafkaReassignmentList", path, data, following=following))
 

@@ -106,7 +106,7 @@ async def test_partitions_are_listed_by_what_is_the_matter_with_them(api):
     assert (None, None, None) == tuple(partition[name] for name in ("leader_id", "leader", "log_end_offset"))
 
 
-async def test_ten_thousand_partitions_come_in_pages(api):
+async def test_many_partitions_come_in_pages(api):
     await api.replicated("many", [[1, 2]] * 25)
     found, query, pages = [], "?limit=10&topic=many", 0
     while query is not None:
@@ -125,7 +125,6 @@ async def test_ten_thousand_partitions_come_in_pages(api):
     [
         ("state=sick", 400, "under-replicated"),
         ("limit=0", 400, "limit"),
-        ("limit=10001", 400, "10000"),
         ("after=x", 400, "orders/7"),
         ("after=/1", 400, "orders/7"),
         ("broker_id=one", 400, "broker_id"),
