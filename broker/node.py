@@ -24,6 +24,7 @@ from broker.isr_changes import InSyncReplicasChanges
 from broker.log_directories import LogDirectories
 from broker.meta_properties import Formation, MetaProperties
 from broker.node_config import NodeConfig
+from broker.producer_ids import ProducerIds
 from broker.quorum_membership import quorum_for
 from broker.reconciler import Reconciler
 from broker.replication.fetcher import FetchSettings
@@ -112,6 +113,12 @@ class Node:
             broker_epoch=lambda: self.broker_epoch,
             led=self._reconciler.led,
             check_interval_s=config.replica_lag_time_max_ms / 2000,
+        )
+        self.producer_ids = ProducerIds(
+            self.admin,
+            broker_id=self.broker_id,
+            broker_epoch=lambda: self.broker_epoch,
+            next_producer_id=lambda: self.image.next_producer_id,
         )
         self._surroundings = Surroundings(
             broker_id=self.broker_id,
@@ -208,6 +215,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.producer_ids.close()
         self._reconciler.close()
         await self._directories.close()
         self.waiting_room.close()
