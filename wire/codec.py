@@ -26,7 +26,7 @@ class EncodeError(ValueError):
 
 
 def encode(message: Message, version: int) -> list[Buffer]:
-    """`message` in `version` as buffers for one `writelines`; record batches are among them as they are, uncopied.
+    """`message` in `version` as buffers for one `writelines`, at least one; record batches are among them, uncopied.
 
     Fields that the version does not have are left out. EncodeError: no such version, or a value that does not fit.
     """

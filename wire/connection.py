@@ -23,6 +23,9 @@ __all__ = ["ClientConnection", "DecodeError", "RequestFrame", "RequestHeader", "
 
 _LENGTH: Final = struct.Struct(">i")
 _REQUEST_START: Final = struct.Struct(">hh")  # api_key, api_version: their place never changes
+_RESPONSE_START: Final = struct.Struct(">ii")  # the length, the correlation id
+_CORRELATION_ID_BYTES: Final = 4
+_NO_TAGS: Final = b"\x00"
 
 CORRELATION_ID_MAX: Final = 0x7FFFFFFF
 
@@ -108,13 +111,14 @@ class ServerConnection:
         api = API[header.api_key]
         if version is None:
             version = header.api_version
+        is_flexible = version >= api.flexible_from
         if api.key is ApiKey.API_VERSIONS:
-            header_version = 0  # a client that knows no flexible header must be able to read it (KIP-511)
+            is_flexible = False  # a client that knows no flexible header must be able to read it (KIP-511)
             version = version if version in api.versions else 0
-        else:
-            header_version = int(version >= api.flexible_from)
-        answer = encode(response, version)
-        return _framed(ResponseHeader(header.correlation_id), header_version, answer)
+        first, *rest = encode(response, version)
+        size = _CORRELATION_ID_BYTES + is_flexible + len(first) + sum(map(len, rest))
+        start = _RESPONSE_START.pack(size, header.correlation_id)
+        return [b"".join((start, _NO_TAGS, first) if is_flexible else (start, first)), *rest]
 
 
 class ClientConnection:
@@ -177,8 +181,7 @@ def _request_header_version(api: Api, version: int) -> int:
     return 2 if version >= api.flexible_from else 1
 
 
-def _framed(header: Message, header_version: int, body: list[Buffer]) -> list[Buffer]:
+def _framed(header: RequestHeader, header_version: int, body: list[Buffer]) -> list[Buffer]:
     """The length, the header and the body; the small buffers at the beginning become one."""
-    buffers = [*encode(header, header_version), *body[:1]]
-    size = sum(map(len, buffers)) + sum(map(len, body[1:]))
-    return [_LENGTH.pack(size) + b"".join(buffers), *body[1:]]
+    first = b"".join((*encode(header, header_version), body[0]))
+    return [_LENGTH.pack(len(first) + sum(map(len, body[1:]))) + first, *body[1:]]

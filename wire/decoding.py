@@ -18,6 +18,7 @@ from uuid import UUID
 from wire.schema import (
     FIXED_BYTES,
     NO_UUID,
+    NUMBERS,
     Array,
     Blob,
     Field,
@@ -39,8 +40,6 @@ Decoder = Callable[[memoryview, int, int], tuple[Any, int]]
 # microsecond: without this bound a frame of 100 MiB takes gigabytes and stops the loop for a minute. Arrays of integers
 # are made at once and don't count.
 ELEMENTS_MAX: Final = 1_000_000
-
-VARINT_SHIFT_MAX: Final = 28  # five bytes of seven bits hold 32 bits
 
 
 class DecodeError(ValueError):
@@ -65,6 +64,7 @@ class _DecoderWriter:
         for name, value in (
             ("uuid_of", uuid_of),
             ("longer_varint", longer_varint),
+            ("skip_tagged", skip_tagged),
             ("truncated", truncated),
             ("null", null),
             ("miscounted", miscounted),
@@ -191,8 +191,12 @@ class _DecoderWriter:
         least = min_bytes(element, self.version, flexible=self.flexible)
         with self.source.block(f"if {size} * {least} > limit - position"):
             self.source.line(f"miscounted({name!r}, {size}, limit - position)")
-        if isinstance(element, Fixed) and element.code not in {"?", "16s"}:
-            self.source.line(f'{target} = list(unpack_from(f">{{{size}}}{element.code}", buffer, position))')
+        if isinstance(element, Fixed) and element.code in NUMBERS:
+            unpackers = self.source.bind("unpackers", _UNPACKERS[element.code])
+            with self.source.block(f"if {size} < {len(_UNPACKERS[element.code])}"):
+                self.source.line(f"{target} = list({unpackers}[{size}](buffer, position))")
+            with self.source.block("else"):
+                self.source.line(f'{target} = list(unpack_from(f">{{{size}}}{element.code}", buffer, position))')
             self.source.line(f"position += {size} * {FIXED_BYTES[element.code]}")
             return
         self._spend(size)
@@ -222,29 +226,31 @@ class _DecoderWriter:
 
     def tagged(self, fields: list[Field]) -> dict[str, str]:
         """Read the tagged fields that end a struct; their locals by field name."""
+        source = self.source
         count = self.take("B", "tags")
         self.flush()
-        values = {field.name: self.source.local(field.name) for field in fields}
+        if not fields:
+            with source.block(f"if {count}"):
+                source.line(f"position, elements_left = skip_tagged(buffer, position, {count}, elements_left)")
+            return {}
+        values = {field.name: source.local(field.name) for field in fields}
         for field in fields:
-            self.source.line(f"{values[field.name]} = {self.default(field)}")
-        with self.source.block(f"if {count}"):
-            with self.source.block(f"if {count} > 127"):
-                self.source.line(f"{count}, position = longer_varint(buffer, position, {count})")
+            source.line(f"{values[field.name]} = {self.default(field)}")
+        with source.block(f"if {count}"):
+            with source.block(f"if {count} > 127"):
+                source.line(f"{count}, position = longer_varint(buffer, position, {count})")
             self._spend(count)
-            with self.source.block(f"for _ in range({count})"):
+            with source.block(f"for _ in range({count})"):
                 number = self.varint("tag")
                 size = self.varint("size")
-                end = self.source.local("end")
-                self.source.line(f"{end} = position + {size}")
-                with self.source.block(f"if {end} > limit"):
-                    self.source.line(f'truncated("a tagged field", {size}, limit - position)')
+                end = source.local("end")
+                source.line(f"{end} = position + {size}")
+                with source.block(f"if {end} > limit"):
+                    source.line(f'truncated("a tagged field", {size}, limit - position)')
                 self._known_tags(fields, values, number, end)
         return values
 
     def _known_tags(self, fields: list[Field], values: dict[str, str], number: str, end: str) -> None:
-        if not fields:
-            self.source.line(f"position = {end}")
-            return
         for position, field in enumerate(fields):
             with self.source.block(f"{'elif' if position else 'if'} {number} == {field.tag}"):
                 expression = self.field(field)
@@ -259,6 +265,12 @@ class _DecoderWriter:
 # ---- what the written functions call
 
 
+# As _PACKERS of wire/encoding.py.
+_UNPACKERS: Final = {
+    code: [struct.Struct(f">{count}{code}").unpack_from for count in range(16)] for code in FIXED_BYTES
+}
+
+
 @lru_cache(maxsize=4096)
 def uuid_of(raw: bytes) -> UUID:
     """Remembered: making a UUID costs more than all the rest of a partition, and the same few topics come again."""
@@ -268,16 +280,47 @@ def uuid_of(raw: bytes) -> UUID:
 
 def longer_varint(buffer: memoryview, position: int, first: int) -> tuple[int, int]:
     """An unsigned varint of 32 bits whose first byte, already read, says that another follows."""
-    value = first & 0x7F
-    for shift in range(7, VARINT_SHIFT_MAX + 1, 7):
-        byte = buffer[position]
+    byte = buffer[position]
+    value = first & 0x7F | (byte & 0x7F) << 7
+    if byte < 0x80:
+        return value, position + 1
+    byte = buffer[position + 1]
+    value |= (byte & 0x7F) << 14
+    if byte < 0x80:
+        return value, position + 2
+    byte = buffer[position + 2]
+    value |= (byte & 0x7F) << 21
+    if byte < 0x80:
+        return value, position + 3
+    byte = buffer[position + 3]
+    if byte > 0x0F:
+        raise DecodeError("a varint has more than 32 bits")
+    return value | byte << 28, position + 4
+
+
+def skip_tagged(buffer: memoryview, position: int, count: int, elements_left: int) -> tuple[int, int]:
+    """Pass tagged fields that nobody knows: where they end, and what is left of the elements.
+
+    `count` is the first byte, already read, of how many there are.
+    """
+    if count > 127:
+        count, position = longer_varint(buffer, position, count)
+    elements_left -= count
+    if elements_left < 0:
+        overfull()
+    for _ in range(count):
+        tag = buffer[position]
         position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value > 0xFFFFFFFF:
-                break
-            return value, position
-    raise DecodeError("a varint has more than 32 bits")
+        if tag > 127:
+            _, position = longer_varint(buffer, position, tag)
+        size = buffer[position]
+        position += 1
+        if size > 127:
+            size, position = longer_varint(buffer, position, size)
+        position += size
+        if position > len(buffer):
+            truncated("a tagged field", size, len(buffer) - position + size)
+    return position, elements_left
 
 
 def truncated(name: str, size: int, left: int) -> NoReturn:

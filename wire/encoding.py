@@ -1,16 +1,30 @@
 """Making the function that encodes one message in one version.
 
-`encoder(message, version)` is `encode(message) -> list of buffers`; record batches are buffers of their own, never
-copied, and everything between two of them is one. Fields of constant size that follow each other, with the length after
-them, are written by one pack. It raises struct.error, TypeError or AttributeError where a value does not fit its field;
-`wire.codec` makes one error of them.
+`encoder(message, version)` is `encode(message) -> list of buffers`, at least one. Record batches are buffers of their
+own, never copied; everything between two of them is one, and the first is never records. Fields of constant size that
+follow each other, with the length after them, are written by one pack. On a value that does not fit its field it raises
+struct.error, TypeError or AttributeError; `wire.codec` makes one error of them.
 """
 
 import struct
 from collections.abc import Callable
 from typing import Any, Final
+from uuid import UUID
 
-from wire.schema import Array, Blob, Buffer, Field, Fixed, Kind, Message, Nested, RecordBatches, Text, fields_in
+from wire.schema import (
+    NUMBERS,
+    Array,
+    Blob,
+    Buffer,
+    Field,
+    Fixed,
+    Kind,
+    Message,
+    Nested,
+    RecordBatches,
+    Text,
+    fields_in,
+)
 from wire.source import Source
 
 Encoder = Callable[[Any], list[Buffer]]
@@ -23,7 +37,7 @@ def encoder(message: type[Message], version: int, *, flexible: bool) -> Encoder:
     writer.source.line("append = parts.append")
     writer.message(message, "message")
     writer.flush()
-    with writer.source.block("if parts"):
+    with writer.source.block("if parts or not buffers"):
         writer.source.line('buffers.append(b"".join(parts))')
     writer.source.line("return buffers")
     return writer.source.compiled("encode(message)", title=f"encode {message.__name__} v{version}")
@@ -37,7 +51,7 @@ class _EncoderWriter:
         self.flexible = flexible
         self.source = Source()
         self._run: list[tuple[str, str]] = []  # (code, expression)
-        self.source.names.update(varint=varint, pack=struct.pack, put_records=put_records)
+        self.source.names.update(varint=varint, pack=struct.pack)
 
     def message(self, message: type[Message], expression: str) -> None:
         present = fields_in(message, self.version)
@@ -93,15 +107,27 @@ class _EncoderWriter:
                 raise AssertionError("written by value()")
 
     def records(self, target: str, *, flexible: bool) -> None:
-        size = self.source.local("size")
-        self.source.line(f"{size} = sum(map(len, {target})) if isinstance({target}, (list, tuple)) else len({target})")
+        """Close the buffer before the records, then the records as they are."""
+        line, block = self.source.line, self.source.block
+        size, is_in_parts = self.source.local("size"), self.source.local("is_in_parts")
+        line(f"{is_in_parts} = isinstance({target}, (list, tuple))")
+        line(f"{size} = sum(map(len, {target})) if {is_in_parts} else len({target})")
         self.length(size, flexible=flexible, code="i")
-        with self.source.block(f"if {size}"):
-            self.source.line(f"put_records(buffers, parts, {target})")
+        with block(f"if {size}"):
+            line('buffers.append(b"".join(parts))')
+            line("parts.clear()")
+            with block(f"if {is_in_parts}"):
+                line(f"buffers.extend({target})")
+            with block("else"):
+                line(f"buffers.append({target})")
 
     def _elements(self, element: Kind, name: str, target: str) -> None:
-        if isinstance(element, Fixed) and element.code != "16s":
-            self.source.line(f'append(pack(f">{{len({target})}}{element.code}", *{target}))')
+        if isinstance(element, Fixed) and element.code in NUMBERS:
+            packers = self.source.bind("packers", _PACKERS[element.code])
+            with self.source.block(f"if len({target}) < {len(_PACKERS[element.code])}"):
+                self.source.line(f"append({packers}[len({target})](*{target}))")
+            with self.source.block("else"):
+                self.source.line(f'append(pack(f">{{len({target})}}{element.code}", *{target}))')
             return
         item = self.source.local(name)
         with self.source.block(f"for {item} in {target}"):
@@ -155,7 +181,7 @@ class _EncoderWriter:
         if field.default is None:
             return f"{value} is not None"
         default = self.source.bind("default", field.default)
-        if isinstance(field.default, Message):
+        if isinstance(field.default, (Message, UUID)):  # mostly the very object that is the default
             return f"({value} is not {default} and {value} != {default})"
         return f"{value} != {default}"
 
@@ -170,6 +196,7 @@ def _tag_section(fields: list[Field], version: int) -> Callable[[Any], bytes]:
             source.line("parts = []")
             source.line("append = parts.append")
             source.line("buffers = []")
+            assert not isinstance(field.kind, RecordBatches), "there are none in Kafka, and these buffers are dropped"
             writer.field(field, f"message.{field.name}")
             writer.flush()
             source.line('body = b"".join(parts)')
@@ -189,26 +216,18 @@ def _null(kind: Kind, *, flexible: bool) -> tuple[str, str]:
 # ---- what the written functions call
 
 
+# For each code of `struct` the packers of that many, from none on. Most arrays are the few replicas of a partition, for
+# which making a format and looking it up would take longer than all the rest: a Metadata response takes half the time.
+_PACKERS: Final = {code: [struct.Struct(f">{count}{code}").pack for count in range(16)] for code in NUMBERS}
 _ONE_BYTE: Final = [bytes([value]) for value in range(128)]
 
 
 def varint(value: int) -> bytes:
     """An unsigned varint."""
-    if value < 128:
+    if value < 1 << 7:
         return _ONE_BYTE[value]
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def put_records(buffers: list[Buffer], parts: list[Buffer], records: Any) -> None:
-    """Close the buffer before the records, then the records as they are."""
-    buffers.append(b"".join(parts))
-    parts.clear()
-    if isinstance(records, (list, tuple)):
-        buffers.extend(records)
-    else:
-        buffers.append(records)
+    if value < 1 << 14:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 1 << 21:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
+    return bytes((value & 0x7F | 0x80,)) + varint(value >> 7)

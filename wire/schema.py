@@ -202,6 +202,7 @@ def min_bytes(kind: Kind, version: int, *, flexible: bool, is_nullable: bool = F
             )
 
 
+NUMBERS: Final = "bhiqd"  # the codes of `struct` whose arrays are packed at once
 FIXED_BYTES: Final = {"b": 1, "?": 1, "h": 2, "i": 4, "q": 8, "d": 8, "16s": 16}
 
 _PLAIN: Final[dict[object, Kind]] = {str: Text(), bytes: Blob(), bool: Fixed("?"), UUID: Fixed("16s")}

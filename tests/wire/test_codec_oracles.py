@@ -29,7 +29,7 @@ def agree(oracle, cls, version, seed):
 @pytest.mark.parametrize("oracle", ORACLES)
 @pytest.mark.parametrize(("api", "cls"), MESSAGES, ids=[cls.__name__ for _, cls in MESSAGES])
 @given(seed=SEEDS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_every_version_is_what_others_write_and_read(oracle, api, cls, seed):
     for version in api.versions:
         if ORACLES[oracle].has(api, version):

@@ -1,6 +1,6 @@
 """The keys of Kafka's APIs, and what pairs the two messages of one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from wire.schema import Message
@@ -43,25 +43,22 @@ class ApiKey(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API: both of its messages have the same versions."""
+    """One API: both of its messages have the same versions.
+
+    `name` is Kafka's, as in `ListOffsets`; `versions` those that both messages are declared for. What is advertised is
+    up to who has handlers.
+    """
 
     key: ApiKey
     request: type[Message]
     response: type[Message]
+    name: str = field(init=False)
+    versions: range = field(init=False)
+    flexible_from: int = field(init=False)
 
     def __post_init__(self) -> None:
-        assert self.request.wire_versions == self.response.wire_versions, self.key
-
-    @property
-    def name(self) -> str:
-        """Kafka's name of it, as in `ListOffsets`."""
-        return self.request.__name__.removesuffix("Request")
-
-    @property
-    def versions(self) -> range:
-        """The versions that both messages are declared for; what is advertised is up to who has handlers."""
-        return range(self.request.wire_versions.first, self.request.wire_versions.last + 1)
-
-    @property
-    def flexible_from(self) -> int:
-        return self.request.wire_versions.flexible_from
+        declared = self.request.wire_versions
+        assert declared == self.response.wire_versions, self.key
+        object.__setattr__(self, "name", self.request.__name__.removesuffix("Request"))
+        object.__setattr__(self, "versions", range(declared.first, declared.last + 1))
+        object.__setattr__(self, "flexible_from", declared.flexible_from)
