@@ -62,7 +62,8 @@ def plan(directory: Path, nodes: int, *, any_port: bool) -> LocalCluster:
 def form(cluster: LocalCluster, settings: Sequence[str]) -> None:
     """Write everything that the nodes need for their first start; `settings` (key=value) win over the defaults."""
     write_cluster(cluster)
-    settings = normalised(settings)
+    defaults = [f"{key}={value}" for key, value in replication_defaults(len(cluster.nodes)).items()]
+    settings = normalised([*defaults, *settings])
     directories = {node.node_id: uuid.uuid4() for node in cluster.nodes if node.is_voter}
     for node in cluster.nodes:
         node.directory.mkdir(exist_ok=True)

@@ -4,13 +4,17 @@ Rows are plain dictionaries: `--format json` prints them as they are, a table pi
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
 from cli.invocation import Invocation, wants_colour
+
+_NUMBER: Final = re.compile(r"-?(\d+|\d{1,3}(,\d{3})+)")
+"""`1,234`, but not the ids `2,3,1`."""
 
 
 class Column(NamedTuple):
@@ -70,7 +74,7 @@ def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], indent: 
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.removeprefix("-").replace(",", "").isdecimal()
+    return text == "-" or _NUMBER.fullmatch(text) is not None
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from cli.cluster_partitions import without_links
 from cli.failure import ExitCode, Failure
 from cli.http_client import CLUSTER, HttpClient, RequestFailure, segment
 from cli.invocation import Invocation, command, current
@@ -74,7 +75,7 @@ def create(
             done = "exists already" if found.get("existed") else "could be created" if validate_only else ""
             click.echo(f"Topic {name} {done}." if done else f"Created topic {name}.")
     if invocation.is_machine_readable:
-        print_rows(invocation, (), [_without_links(found) for found in created])
+        print_rows(invocation, (), [without_links(found) for found in created])
 
 
 def _create(client: HttpClient, name: str, wish: Mapping[str, Any], *, if_not_exists: bool) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def list_topics() -> None:
     """List topics; with -q their names only."""
     invocation, client = _start()
     topics = sorted(
-        (_without_links(found) for found in client.get_list(f"{CLUSTER}/topics")), key=lambda t: str(t["topic_name"])
+        (without_links(found) for found in client.get_list(f"{CLUSTER}/topics")), key=lambda t: str(t["topic_name"])
     )
     if invocation.quiet and not invocation.is_machine_readable:
         for found in topics:
@@ -171,10 +172,10 @@ def describe(*, names: tuple[str, ...]) -> None:
 
 
 def _describe(client: HttpClient, name: str) -> dict[str, Any]:
-    found = _without_links(client.get(_path(name)))
+    found = without_links(client.get(_path(name)))
     configs = client.get_list(f"{_path(name)}/configs")
     found["configs"] = {entry["name"]: entry["value"] for entry in configs if not entry["is_default"]}
-    found["partitions"] = [_without_links(entry) for entry in client.get_list(f"{_path(name)}/partitions")]
+    found["partitions"] = [without_links(entry) for entry in client.get_list(f"{_path(name)}/partitions")]
     return found
 
 
@@ -194,15 +195,21 @@ def _describe_lines(found: Mapping[str, Any], *, wide: bool) -> list[str]:
         leader = "none" if entry["leader_id"] is None else entry["leader_id"]
         line = (
             f"\tTopic: {name}\tPartition: {entry['partition_id']}\tLeader: {leader}\t"
-            f"Replicas: {_ids(entry['replica_ids'])}\tIsr: {_ids(entry['in_sync_replica_ids'])}"
+            f"Replicas: {_ids(entry['replica_ids'])}\tIsr: {_ids(entry['in_sync_replica_ids'])}\t"
+            f"Elr: {_ids(entry['eligible_leader_replica_ids']) or '-'}"
         )
+        for label, key in _MOVING_FACTS:
+            line += f"\t{label}: {_ids(entry[key])}" if entry.get(key) else ""
         if wide:
-            line += f"\tElr: {_ids(entry['eligible_leader_replica_ids'])}"
             line += "".join(f"\t{label}: {_known(entry[key])}" for label, key in _WIDE_FACTS)
         lines.append(line)
     return lines
 
 
+_MOVING_FACTS: Final = (
+    ("Adding Replicas", "adding_replica_ids"),
+    ("Removing Replicas", "removing_replica_ids"),
+)
 _WIDE_FACTS: Final = (
     ("LeaderEpoch", "leader_epoch"),
     ("LogStartOffset", "log_start_offset"),
@@ -248,7 +255,7 @@ def config(*, name: str, settings: tuple[str, ...], deleted: tuple[str, ...]) ->
         if not invocation.is_machine_readable:
             click.echo(f"Changed {count(len(changes), 'setting')} of topic {name}.")
             return
-    found = [_without_links(entry) for entry in client.get_list(f"{_path(name)}/configs")]
+    found = [without_links(entry) for entry in client.get_list(f"{_path(name)}/configs")]
     print_rows(invocation, _CONFIG_COLUMNS, found)
 
 
@@ -267,7 +274,7 @@ def add_partitions(*, name: str, partitions: int | None, added: int | None) -> N
         partitions = client.get(_path(name))["partitions_count"] + added
     found = client.send("PATCH", _path(name), {"partitions_count": partitions})
     text = f"Topic {name} has {count(partitions or 0, 'partition')} now."
-    print_document(invocation, _without_links(found or {"topic_name": name, "partitions_count": partitions}), [text])
+    print_document(invocation, without_links(found or {"topic_name": name, "partitions_count": partitions}), [text])
 
 
 def _start() -> tuple[Invocation, HttpClient]:
@@ -280,12 +287,3 @@ def _setting(text: str) -> dict[str, str]:
     if not equals or not key:
         raise click.UsageError(f"-c {text}: expected key=value.")
     return {"name": key.strip(), "value": value.strip()}
-
-
-def _without_links(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """A resource of the API without its links: a script wants the facts."""
-    return {
-        key: value
-        for key, value in resource.items()
-        if key not in ("kind", "metadata") and not (isinstance(value, dict) and set(value) == {"related"})
-    }

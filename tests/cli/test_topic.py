@@ -12,7 +12,7 @@ def test_a_topic_is_created_listed_described_and_deleted(kraft, cluster):
     assert lines[0].startswith(
         "Topic: access\tTopicId: AAAAAAAAAAAAAAAAAAAAAA\tPartitionCount: 6\tReplicationFactor: 1\t"
     )
-    assert "\tTopic: access\tPartition: 5\tLeader: 1\tReplicas: 1\tIsr: 1" == lines[6]
+    assert "\tTopic: access\tPartition: 5\tLeader: 1\tReplicas: 1\tIsr: 1\tElr: -" == lines[6]
     assert (0, "Deleted topic access.\n") == kraft("topic", "delete", "access")[:2]
     assert {} == cluster.topics
 
