@@ -85,6 +85,17 @@ def parted_from(end: EpochEnd, *, fetch_offset: int, last_fetched_epoch: int) ->
     return end.epoch < last_fetched_epoch or end.end_offset < fetch_offset
 
 
+def is_beyond_memory(log: ReplicaLog, *, fetch_offset: int, last_fetched_epoch: int) -> bool:
+    """As the leader: it has deleted everything that the follower holds, and cannot say whether it ever was the same.
+
+    The follower's last record would be the one before this log's start, of an epoch older than any known here.
+    """
+    if fetch_offset != log.log_start_offset or last_fetched_epoch == NO_EPOCH:
+        return False
+    oldest = log.leader_epochs.epoch_for(log.log_start_offset)
+    return oldest is None or last_fetched_epoch < oldest
+
+
 def truncation_point(log: ReplicaLog, diverging: EpochEnd) -> int:
     """As the follower: where to cut, given where the leader's log ended the largest epoch that both may know.
 

@@ -163,14 +163,13 @@ class PartitionFollower:
         return TruncateTo(offset, max(0, log.high_watermark - offset))
 
     def _out_of_range(self, answer: FetchAnswer, log: ReplicaLog) -> Step:
-        """Below the leader's log start everything held here was deleted there, after it was committed. Above its end
-        only a log without records may move: one with records is cut by its epochs (S5), or not at all.
+        """Everything held here is below the leader's log start: it was committed, and deleted there. Above the
+        leader's end only a log without records may move: one with records is cut by its epochs (S5), or not at all.
         """
         leader_start = answer.log_start_offset
-        if leader_start > log.log_end_offset:
-            return StartAt(leader_start)
         is_empty = log.log_start_offset == log.log_end_offset
-        if is_empty and 0 <= leader_start < log.log_end_offset:
+        is_outlived = leader_start > log.log_end_offset or (leader_start == log.log_end_offset and not is_empty)
+        if is_outlived or (is_empty and 0 <= leader_start < log.log_end_offset):
             return StartAt(leader_start)
         return self._back_off(ErrorCode.OFFSET_OUT_OF_RANGE)
 

@@ -14,7 +14,15 @@ wanted. Refuses fetches of other epochs and of strangers. Invariants:
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.replication.divergence import NO_EPOCH, NO_OFFSET, EpochEnd, ReplicaLog, end_of_epoch, parted_from
+from broker.replication.divergence import (
+    NO_EPOCH,
+    NO_OFFSET,
+    EpochEnd,
+    ReplicaLog,
+    end_of_epoch,
+    is_beyond_memory,
+    parted_from,
+)
 from broker.replication.follower_progress import FollowerProgress
 from broker.replication.undecided_changes import ChangeInSyncReplicas, UndecidedChanges
 from metadata.image import Partition
@@ -209,19 +217,20 @@ class PartitionLeader:
         return self._judge(follower, fetch, log, now_ms)
 
     def _judge(self, follower: FollowerProgress, fetch: FollowerFetch, log: ReplicaLog, now_ms: float) -> FetchVerdict:
-        if fetch.fetch_offset < log.log_start_offset:
+        offset, epoch = fetch.fetch_offset, fetch.last_fetched_epoch
+        if offset < log.log_start_offset or is_beyond_memory(log, fetch_offset=offset, last_fetched_epoch=epoch):
             return OutOfRange(log.log_start_offset, log.log_end_offset)
-        if fetch.last_fetched_epoch != NO_EPOCH:
-            end = self.end_of_epoch(log, fetch.last_fetched_epoch)
+        if epoch != NO_EPOCH:
+            end = self.end_of_epoch(log, epoch)
             if end.end_offset == NO_OFFSET:
                 return OutOfRange(log.log_start_offset, log.log_end_offset)
-            if parted_from(end, fetch_offset=fetch.fetch_offset, last_fetched_epoch=fetch.last_fetched_epoch):
+            if parted_from(end, fetch_offset=offset, last_fetched_epoch=epoch):
                 return Diverging(end)
-        if fetch.fetch_offset > log.log_end_offset:
+        if offset > log.log_end_offset:
             return OutOfRange(log.log_start_offset, log.log_end_offset)
         follower.fetched(
             broker_epoch=fetch.broker_epoch,
-            fetch_offset=fetch.fetch_offset,
+            fetch_offset=offset,
             leader_end_offset=log.log_end_offset,
             now_ms=now_ms,
         )
