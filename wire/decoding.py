@@ -36,10 +36,10 @@ from wire.source import Source
 
 Decoder = Callable[[memoryview, int, int], tuple[Any, int]]
 
-# Elements of arrays and tagged fields that one message may have. An element takes up to fifty times its bytes, and a
-# microsecond: without this bound a frame of 100 MiB takes gigabytes and stops the loop for a minute. Arrays of integers
-# are made at once and don't count.
-ELEMENTS_MAX: Final = 1_000_000
+# Elements of arrays and tagged fields that one message may have: far more than a broker has partitions. An element may
+# take fifty times its bytes, and about half a microsecond: without this bound a frame of 100 MiB takes gigabytes and
+# stops the loop for half a minute. Arrays of integers are made at once and don't count.
+ELEMENTS_MAX: Final = 250_000
 
 
 class DecodeError(ValueError):
