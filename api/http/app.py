@@ -157,6 +157,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     held = begin_holding(context_of(request).in_flight)
     try:
         response = await _outcome(request, handler)
+        if context_of(request).is_draining and not response.prepared:
+            response.force_close()
         if not response.prepared:
             await compress(request, response)
         if held.held_bytes and not response.prepared:

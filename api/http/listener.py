@@ -192,12 +192,17 @@ class HttpListener:
         self._app[CONTEXT].listeners += 1
 
     async def drain(self, timeout_s: float) -> None:
-        """Accept no more, answer long polls, close idle connections, give requests under way `timeout_s` to finish."""
+        """Accept no more, answer long polls, close idle connections, give requests under way `timeout_s` to finish.
+
+        Kept connections are closed a moment later than the port: a node that does not know yet that this one leads
+        nothing any more, and sends on one of them, is told so. A connection that closed under its request would leave
+        the outcome unknown (S15).
+        """
         if self._server is None or self._connections is None:
             return
         self._server.close()
         self._app[CONTEXT].drain()
-        await asyncio.sleep(0)  # connections accepted in this turn of the loop get their handlers
+        await asyncio.sleep(min(timeout_s, self._settings.drain_kept_s))  # sleeps: nobody tells when others have heard
         self._connections.pre_shutdown()
         await self._connections.shutdown(timeout_s)
 

@@ -27,6 +27,8 @@ class HttpSettings:
     linger_s: float = 2.0
     """After an answer that did not wait for the whole body: how long the rest is read and thrown away, so that the
     client gets to read the answer instead of a reset."""
+    drain_kept_s: float = 0.3
+    """How long a stopping node goes on answering on kept connections: by then every node knows who leads instead."""
     keepalive_s: float = 75.0
     """Longer than the idle time that common clients and proxies keep a pooled connection (15 to 60 s)."""
     body_bytes_max: int = 16 * MIB

@@ -11,7 +11,9 @@ import pytest
 from api.http.settings import HttpSettings
 from tests.api.http.fake_node import FakeCluster
 
-QUICK = HttpSettings(leader_wait_s=0.3, header_deadline_s=5.0, linger_s=0.1, unknown_topic_wait_s=0.0)
+QUICK = HttpSettings(
+    leader_wait_s=0.3, header_deadline_s=5.0, linger_s=2.0, drain_kept_s=0.05, unknown_topic_wait_s=0.0
+)
 
 
 class Answer(NamedTuple):

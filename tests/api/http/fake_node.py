@@ -17,6 +17,7 @@ from api.http.listener import HttpListener
 from api.http.settings import HttpSettings
 from broker.errors import ExpectedOffsetError
 from broker.health import health_of
+from broker.producer_ids import ProducerIds
 from broker.replication.replica import Fetched
 from kraft.status import QuorumStatus, VoterStatus
 from logstore.log_answers import Appended, DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
@@ -167,6 +168,12 @@ class FakeNode:
         self.not_ready: list[str] = []
         self.failure: BaseException | None = None
         self.admin_failures: list[Exception] = []
+        self.producer_ids = ProducerIds(
+            self.admin,
+            broker_id=broker_id,
+            broker_epoch=lambda: self.image.brokers[broker_id].epoch,
+            next_producer_id=lambda: self.image.next_producer_id,
+        )
         self.replica_failures: list[Exception | None] = []
         """Raised by `replica()`, one a call; None: not this time."""
         self.append_failures: list[Exception] = []
@@ -175,10 +182,6 @@ class FakeNode:
     @property
     def image(self) -> Image:
         return self.cluster.image
-
-    @property
-    def broker_epoch(self) -> int:
-        return self.image.brokers[self.broker_id].epoch
 
     def fail(self, error: BaseException) -> None:
         self.failure = error

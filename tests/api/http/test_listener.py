@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from api.http.app import create_app
 from api.http.listener import HttpListener
-from tests.api.http.conftest import until
+from tests.api.http.conftest import quick, until
 from tests.api.http.fake_node import FakeNode
 from tests.api.http.raw_connection import RawConnection
 
@@ -31,6 +31,24 @@ async def test_a_drained_listener_takes_no_more_and_finishes_what_it_has(api, cl
         assert await idle.is_closed()
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+class TestKept:
+    @pytest.fixture
+    def settings(self):
+        return quick(drain_kept_s=60.0)
+
+    async def test_a_kept_connection_is_not_closed_under_a_request_that_is_on_its_way(self, cluster):
+        """S15: a node that has not heard yet that this one stops is answered, and told to come by another way."""
+        async with RawConnection(cluster.listeners[0].port) as kept:
+            assert 200 == (await kept.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"))[0]
+            draining = asyncio.create_task(cluster.listeners[0].drain(60.0))
+            await until(lambda: cluster.context(1).is_draining)
+            await kept.send_head("GET", "/healthz")
+            head = await kept.read_head()
+            assert (200, "close") == (head.status, head.headers["connection"])
+            assert await kept.is_closed()
+            draining.cancel()
 
 
 def self_signed(folder) -> tuple[str, str]:
