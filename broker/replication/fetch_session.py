@@ -38,12 +38,6 @@ class FetchSession:
         self._forgotten: dict[Key, None] = {}
         self._session_id = NO_SESSION
         self._epoch = FULL_FETCH_EPOCH
-        self._is_begun = False
-
-    @property
-    def is_begun(self) -> bool:
-        """The leader has answered since the last reset."""
-        return self._is_begun
 
     def want(self, key: Key, position: FetchPosition) -> None:
         """Fetch this partition from there, from the next request on; it comes last, so that each gets its turn."""
@@ -71,7 +65,6 @@ class FetchSession:
 
     def answered(self, session_id: int) -> None:
         """The leader answered the last request under this session id (0: it keeps none)."""
-        self._is_begun = True
         if session_id == NO_SESSION:
             self._session_id, self._epoch = NO_SESSION, FULL_FETCH_EPOCH
         else:
@@ -80,4 +73,4 @@ class FetchSession:
 
     def reset(self) -> None:
         """The leader's memory of us cannot be relied upon: tell it everything anew."""
-        self._session_id, self._epoch, self._is_begun = NO_SESSION, FULL_FETCH_EPOCH, False
+        self._session_id, self._epoch = NO_SESSION, FULL_FETCH_EPOCH

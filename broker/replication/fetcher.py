@@ -110,6 +110,8 @@ class LeaderFetcher:
         self._soon = asyncio.Event()
         self._connection: LeaderConnection | None = None
         self._failures = 0
+        self._hurries = False
+        self._is_known = False
         self._log = logger(leader_id=leader_id)
 
     # ---- what to follow
@@ -134,7 +136,9 @@ class LeaderFetcher:
         self._soon.set()
         connection = self._connection
         if connection is not None and connection.is_waiting_s > STALE_POLL_S:
-            connection.close()  # else what is new would wait for the end of a long poll, in the middle of a failover
+            # What is new would wait for the end of a long poll, in the middle of a failover.
+            self._hurries = True
+            connection.close()
 
     def ask_again(self, key: Key) -> None:
         """What this partition waits for may be over."""
@@ -162,7 +166,10 @@ class LeaderFetcher:
             try:
                 await self._fetch_from(self._endpoint)
             except OSError as error:
-                await self._unreachable(self._endpoint, error)
+                if self._hurries:
+                    self._hurries = False
+                else:
+                    await self._unreachable(self._endpoint, error)
 
     async def _fetch_from(self, endpoint: Endpoint) -> None:
         """Connect and fetch until nothing is followed any more, or the leader listens elsewhere; raises OSError."""
@@ -170,6 +177,7 @@ class LeaderFetcher:
         name = f"broker-{settings.broker_id}-fetcher"
         connection = await open_connection(endpoint, client_id=name, leader_id=self.leader_id, tls=settings.tls())
         self._connection = connection
+        self._hurries = False
         self._session.reset()
         self._due.update(dict.fromkeys(self._followed))
         try:
@@ -198,7 +206,8 @@ class LeaderFetcher:
             return
         if answer.error_code != ErrorCode.NONE:
             raise ConnectionRefusedError(f"fetch refused: {_name(answer.error_code)}")
-        if self._failures or not self._session.is_begun:
+        if self._failures or not self._is_known:
+            self._is_known = True
             self._log.info("following", partitions=len(self._followed))
         self._failures = 0
         self._session.answered(answer.session_id)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.replication.fetcher import STALE_POLL_S
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
 from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, state_of, until, values_of
 from wire.errors import ErrorCode, RefusedError
@@ -105,3 +106,56 @@ async def test_a_wiped_follower_begins_where_the_leader_begins(tmp_path: Path) -
         await until(lambda: follower.log.log_end_offset == 10)
         await until(lambda: follower.log.log_start_offset == 7)
         assert [b"7", b"8", b"9"] == values_of(follower)
+
+
+async def test_a_new_partition_does_not_wait_for_the_end_of_a_long_poll(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2, max_wait_ms=60_000, reconnect_s=60.0) as (one, two):
+        state = state_of((1, 2))
+        for partition in (0, 1):
+            one.lead(state, partition)
+        two.follow(one, state, 0)
+        await until(lambda: one.doors.asked)
+        await asyncio.sleep(2 * STALE_POLL_S)  # sleeps: until the poll is certainly a long one
+        two.follow(one, state, 1)
+        await one.replica(1).append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+
+
+async def test_a_partition_that_errs_waits_alone(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        one.lead(state, 0)
+        two.follow(one, state, 1)  # the leader does not know of it yet
+        two.follow(one, state, 0)
+        for n in range(20):
+            await one.replica(0).append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
+        one.lead(state, 1)
+        await one.replica(1).append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+
+
+async def test_s7_a_follower_of_another_epoch_gets_nothing_until_it_knows_better(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        leader = one.lead(state_of((1, 2), leader_epoch=2, in_sync_replicas=(1,)), min_in_sync_replicas=1)
+        await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        follower = two.follow(one, state_of((1, 2), leader_epoch=1))
+        await until(lambda: one.doors.asked)
+        await asyncio.sleep(0.1)  # sleeps: long enough for a fetch that should not be answered with records
+        assert 0 == follower.log.log_end_offset
+        two.follow(one, state_of((1, 2), leader_epoch=2))
+        await until(lambda: follower.log.log_end_offset == 1)
+
+
+async def test_a_throttled_replica_keeps_to_its_rate_and_holds_up_nobody(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2, partition_max_bytes=1024) as (one, two):
+        two.throttle.limit(20_000, now_s=asyncio.get_running_loop().time())
+        adding = state_of((1, 2), in_sync_replicas=(1,), adding_replicas=(2,))
+        for partition, state in enumerate((adding, state_of((1, 2)))):
+            one.lead(state, partition, min_in_sync_replicas=1)
+        for _ in range(30):
+            await one.replica(0).append(batch(b"x" * 1000), acks=ACKS_LEADER, timeout_ms=0)
+        began_s = asyncio.get_running_loop().time()
+        follower = two.follow(one, adding, 0)
+        two.follow(one, state_of((1, 2)), 1)
+        for n in range(20):
+            await one.replica(1).append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
+        await until(lambda: follower.log.log_end_offset == 30)
+        assert asyncio.get_running_loop().time() - began_s > 1.0, "30 KB at 20 KB/s"
