@@ -95,7 +95,7 @@ class Reconciler:
         for key in list(partitions):
             self._fetchers.unfollow(key)
             if (replica := self.replicas.get(key)) is not None:
-                replica.resign()
+                replica.abandon()
 
     def led(self) -> list[Replica]:
         """What this broker leads and others follow."""
@@ -236,7 +236,7 @@ class Reconciler:
             return False
         self._log.warning("damaged replica begins anew", log=log.name, damaged_from=log.damaged_from)
         try:
-            log.truncate_fully_and_start_at(log.log_start_offset)
+            replica.truncate_fully_and_start_at(log.log_start_offset)
         except OSError as error:
             self._log.error("damaged replica not dropped", log=log.name, reason=str(error))
             return False
@@ -266,7 +266,7 @@ class Reconciler:
         self._fetchers.unfollow((topic_id, partition))
         replica = self.replicas.pop((topic_id, partition), None)
         if replica is not None:
-            replica.resign()
+            replica.abandon()
         try:
             self._directories.delete(topic_id, partition)
         except OSError as error:

@@ -165,7 +165,7 @@ class _Producing:
                 future.set_result(self.answer())
 
         def begin(wait: _Wait) -> Waiter:
-            key, threshold = wait.replica.high_watermark_key, wait.appended.last_offset + 1
+            key, threshold = wait.replica.safe_key, wait.appended.last_offset + 1
             return room.wait(key, threshold, timeout_ms=timeout_ms, complete=lambda completion: ended(wait, completion))
 
         waiters = [begin(wait) for wait in self.waits]

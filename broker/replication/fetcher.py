@@ -239,7 +239,7 @@ class LeaderFetcher:
         if self._followed.get(followed.key) is not followed:
             return
         log, core = followed.replica.log, followed.core
-        log.advance_high_watermark(core.high_watermark(log))
+        followed.replica.committed(core.high_watermark(log))
         start_offset = core.log_start_offset(step, log)
         if start_offset > log.log_start_offset:
             try:
@@ -279,11 +279,11 @@ class LeaderFetcher:
             case TruncateTo(offset, committed_lost):
                 level = self._log.error if committed_lost else self._log.info
                 level("truncating", log=log.name, offset=offset, log_end=log.log_end_offset, committed=committed_lost)
-                log.truncate_to(offset)
+                followed.replica.truncate_to(offset)
                 self._due[key] = None
             case StartAt(offset):
                 self._log.info("beginning anew", log=log.name, offset=offset, log_end=log.log_end_offset)
-                log.truncate_fully_and_start_at(offset)
+                followed.replica.truncate_fully_and_start_at(offset)
                 self._due[key] = None
             case BackOff(delay_ms, error_code):
                 self._log.info("asking again", log=log.name, error=_name(error_code), delay_ms=delay_ms)

@@ -4,8 +4,9 @@ Owns the way of an append (role -> record batch check and stamp -> log -> sync -
 (bounds -> log, or the wait for more) and of a follower's fetch (the pure core judges it). Refuses all of them unless
 this broker leads the partition. Invariants:
 - S2/S12: nothing at or above the high watermark is ever returned to a client.
-- S4/S7: a batch is stamped with the epoch in which it was appended; an append whose leadership ended before its offset
-  was safe is answered "unknown", never "done" and never "failed" (S15).
+- S4/S7: a batch is stamped with the epoch in which it was appended. An append whose leadership ended before its offset
+  was safe is "done" only when the next leader, of whose log this one is a prefix, says that it is committed; else it is
+  answered "unknown", never "failed" (S15).
 """
 
 from collections.abc import Callable
@@ -69,13 +70,25 @@ class Surroundings:
 class Replica:
     """A partition's log in its present role."""
 
-    __slots__ = ("_holds_writes", "_leader", "_of", "high_watermark_key", "log", "log_end_key", "on_durable")
+    __slots__ = (
+        "_holds_writes",
+        "_leader",
+        "_of",
+        "high_watermark_key",
+        "log",
+        "log_end_key",
+        "on_durable",
+        "safe_key",
+    )
 
     def __init__(self, log: PartitionLog, surroundings: Surroundings) -> None:
         self.log = log
-        self.high_watermark_key = log.key
-        """In the waiting room: whoever waits for the high watermark of this partition to reach an offset."""
-        self.log_end_key = (*log.key, "log end")
+        self.high_watermark_key = object()  # its hash costs nothing, that of a topic id does
+        """In the waiting room: readers, who wait for this leader's high watermark to reach an offset."""
+        self.safe_key = (*log.key, "safe")
+        """In the waiting room: writers with acks=all, who wait for their last offset to be committed; in whatever role,
+        as long as their records are in this log."""
+        self.log_end_key = object()
         """In the waiting room: whoever waits for the log end (followers)."""
         self.on_durable: Callable[[Replica], None] | None = None
         """As a follower: who waits for what was fetched to be synced."""
@@ -169,17 +182,43 @@ class Replica:
         self._show_high_watermark(self._leader)
 
     def resign(self) -> None:
-        """Lead no more: whoever waits here is told that nobody knows (S15)."""
+        """Lead no more. Readers are told; writers wait on: the next leader may have their records, and say so."""
         if self._leader is None:
             return
-        epoch, self._leader = self._leader.leader_epoch, None
-        lost = OutcomeUnknownError(
-            ErrorCode.NOT_LEADER_OR_FOLLOWER,
-            f"broker {self._of.broker_id} led {self.name} in epoch {epoch} and does no longer: "
-            "what was being written may or may not be kept",
-        )
+        self._leader = None
+        lost = self._lost()
         self._of.waiting_room.failed(self.high_watermark_key, lost)
         self._of.waiting_room.failed(self.log_end_key, lost)
+
+    def abandon(self) -> None:
+        """Neither lead nor follow: whoever waits here is told that nobody knows (S15)."""
+        self.resign()
+        self._of.waiting_room.failed(self.safe_key, self._lost())
+
+    def _lost(self) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            ErrorCode.NOT_LEADER_OR_FOLLOWER,
+            f"broker {self._of.broker_id} led {self.name} and does no longer: "
+            "what was being written may or may not be kept",
+        )
+
+    # ---- following
+
+    def committed(self, high_watermark: int) -> None:
+        """As a follower: the leader, of whose log this one is a prefix, has committed all below; so much is here."""
+        assert self._leader is None, self
+        if self.log.advance_high_watermark(high_watermark):
+            self._of.waiting_room.advanced(self.safe_key, self.log.high_watermark)
+
+    def truncate_to(self, offset: int) -> None:
+        """As a follower: cut what the leader does not have; who wrote something there is told that nobody knows."""
+        self._of.waiting_room.failed(self.safe_key, self._lost())
+        self.log.truncate_to(offset)
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        """As a follower: begin anew."""
+        self._of.waiting_room.failed(self.safe_key, self._lost())
+        self.log.truncate_fully_and_start_at(offset)
 
     def hold_writes(self) -> None:
         """Take no more writes in this leader epoch: what is appended last, a successor might lack."""
@@ -201,7 +240,7 @@ class Replica:
         return appended
 
     def append_now(self, buffer: bytearray | memoryview, *, acks: int, expected_offset: int | None = None) -> Appended:
-        """As `append`, without the wait: at acks=-1 the answer is due when the high watermark passes the last offset.
+        """As `append`, without the wait: at acks=-1 the answer is due when `safe_key` passes the last offset.
 
         Raises as `append`; OutcomeUnknownError also for a disk that failed while writing.
         """
@@ -235,7 +274,7 @@ class Replica:
     async def _replicated(self, appended: Appended, timeout_ms: int) -> None:
         threshold = appended.last_offset + 1
         try:
-            reached = await self._of.waiting_room.reached(self.high_watermark_key, threshold, timeout_ms=timeout_ms)
+            reached = await self._of.waiting_room.reached(self.safe_key, threshold, timeout_ms=timeout_ms)
         except OutcomeUnknownError as lost:
             raise OutcomeUnknownError(lost.code, lost.message) from None
         if not reached:
@@ -424,7 +463,9 @@ class Replica:
 
     def _show_high_watermark(self, leader: PartitionLeader) -> None:
         if self.log.advance_high_watermark(leader.high_watermark):
-            self._of.waiting_room.advanced(self.high_watermark_key, self.log.high_watermark)
+            room, high_watermark = self._of.waiting_room, self.log.high_watermark
+            room.advanced(self.safe_key, high_watermark)
+            room.advanced(self.high_watermark_key, high_watermark)
 
     def _now_ms(self) -> int:
         return int(self._of.clock.monotonic_ms())

@@ -135,15 +135,39 @@ async def test_s15_a_timeout_is_unknown_and_the_record_may_still_come(partition:
     assert 1 == replica.high_watermark
 
 
-async def test_s7_losing_leadership_before_the_sync_is_unknown(partition: Partition) -> None:
+async def test_s7_losing_the_replica_before_the_sync_is_unknown(partition: Partition) -> None:
     replica = partition.lead()
     sending = asyncio.create_task(replica.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=10_000))
     await asyncio.sleep(0)
-    replica.resign()
+    replica.abandon()
     with pytest.raises(OutcomeUnknownError, match="may or may not"):
         await sending
     partition.disk.sync()
     assert 0 == replica.high_watermark, "whoever does not lead does not commit"
+
+
+async def test_s7_whoever_lost_leadership_is_answered_when_the_next_leader_has_committed_it(
+    partition: Partition,
+) -> None:
+    replica = partition.lead()
+    sending = asyncio.create_task(replica.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=10_000))
+    await asyncio.sleep(0)
+    replica.resign()
+    partition.disk.sync()
+    await asyncio.sleep(0)
+    assert not sending.done()
+    replica.committed(1)
+    assert 0 == (await sending).base_offset
+
+
+async def test_s7_what_the_next_leader_lacks_is_cut_and_unknown(partition: Partition) -> None:
+    replica = partition.lead()
+    sending = asyncio.create_task(replica.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=10_000))
+    await asyncio.sleep(0)
+    replica.resign()
+    replica.truncate_to(0)
+    with pytest.raises(OutcomeUnknownError, match="may or may not"):
+        await sending
 
 
 async def test_s4_records_carry_the_epoch_in_which_they_were_appended(partition: Partition) -> None:
