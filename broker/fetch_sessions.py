@@ -8,10 +8,10 @@ Invariants: no more than `slots` sessions; a follower's session is never given u
 one request at a time, in the order of their epochs, and only to whom it belongs.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from broker.partition_fetches import Answered, FetchedPartition, FetchSet, Follower, Key, Wanted
+from broker.partition_fetches import Answered, FetchedPartition, FetchSet, Follower
 from wire.errors import ErrorCode, RefusedError
 
 NO_SESSION: Final = 0
@@ -40,7 +40,7 @@ class FetchSession:
 
     @property
     def size(self) -> int:
-        return len(self.fetched.partitions)
+        return len(self.fetched)
 
 
 class Named(NamedTuple):
@@ -88,7 +88,7 @@ class FetchSessions:
     def open(self, fetched: FetchSet, *, uses_topic_ids: bool) -> FetchSession | None:
         """Remember what a full fetch asked for; None where there is no room: the client fetches fully each time."""
         now_s = self._now_s()
-        if not fetched.partitions or not self._has_room(fetched, now_s):
+        if not len(fetched) or not self._has_room(fetched, now_s):
             return None
         session_id = self._new_id()
         while session_id in self._sessions:
@@ -124,13 +124,6 @@ class FetchSessions:
         self._sessions[named.session_id] = session
         return session
 
-    def update(self, session: FetchSession, wanted: Iterable[tuple[Key, Wanted]], forgotten: Iterable[Key]) -> None:
-        """What this request changes."""
-        for key, where in wanted:
-            session.fetched.want(key, where)
-        for key in forgotten:
-            session.fetched.drop(key)
-
     def close(self, session_id: int, *, follower: Follower | None) -> None:
         """Forget it; no effect for one that is not known or belongs to another."""
         session = self._sessions.get(session_id)
@@ -158,7 +151,7 @@ class FetchSessions:
             return True
         consumers = [session for session in self._sessions.values() if session.follower is None]
         if fetched.follower is None:
-            size = len(fetched.partitions)
+            size = len(fetched)
             consumers = [one for one in consumers if one.size < size and one.created_s <= stale_s]
         if not consumers:
             return False

@@ -12,7 +12,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -23,10 +23,6 @@ from wire.errors import ErrorCode, RefusedError
 
 TopicKey = UUID | str
 """By its id, or in protocol versions that have none by its name, which is looked up anew at every read (S17)."""
-Key = tuple[TopicKey, int]
-
-LOG_END: Final = "log end"
-"""As in `Replica.log_end_key`."""
 LOOK_AT_ALL_S: Final = 5.0
 LOOK_AGAIN_S: Final = 0.005
 """Whoever waits for many bytes looks no more often than this: each look reads again what is already there."""
@@ -57,26 +53,41 @@ class Bounds(NamedTuple):
 class Answered(NamedTuple):
     """What one partition answers: `fetched`, or why not."""
 
-    key: Key
-    topic_id: UUID | None
     fetched: Fetched | None
     refused: RefusedError | None
 
-    @property
-    def size_bytes(self) -> int:
-        return 0 if self.fetched is None else len(self.fetched.slice.data)
-
 
 class FetchedPartition:
-    """One partition of a `FetchSet`."""
+    """One partition of a `FetchSet`: where it is read, who leads it here, and what was last told of it."""
 
-    __slots__ = ("sent_high_watermark", "sent_log_start_offset", "wanted", "watched_id")
+    __slots__ = (
+        "_of",
+        "index",
+        "replica",
+        "sent_high_watermark",
+        "sent_log_start_offset",
+        "topic",
+        "wanted",
+    )
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, of: "FetchSet", topic: TopicKey, index: int, wanted: Wanted) -> None:
+        self._of = of
+        self.topic = topic
+        self.index = index
         self.wanted = wanted
+        self.replica: Replica | None = None
         self.sent_high_watermark = -1
         self.sent_log_start_offset = -1
-        self.watched_id: UUID | None = None
+
+    def has_news(self) -> None:
+        """Something happened that whoever waits should look at."""
+        self.has_quiet_news()
+        if self._of.waiting is not None:
+            self._of.waiting.has_news()
+
+    def has_quiet_news(self) -> None:
+        """Something happened that the next answer should tell."""
+        self._of.news.setdefault(self)
 
 
 class FetchSet:
@@ -87,94 +98,98 @@ class FetchSet:
 
     def __init__(self, waiting_room: WaitingRoom, *, follower: Follower | None) -> None:
         self.follower = follower
-        self.partitions: dict[Key, FetchedPartition] = {}
+        self.news: dict[FetchedPartition, None] = {}
+        """Whatever may have something to tell, the longest waiting first."""
         self.looked_at_all_s = 0.0
-        self._waiting_room = waiting_room
-        self._news: dict[Key, None] = {}
-        self._by_watched: dict[tuple[UUID, int], Key] = {}
-        self._is_watching = False
         self.waiting: _WaitingFetch | None = None
+        self._topics: dict[TopicKey, dict[int, FetchedPartition]] = {}
+        self._waiting_room = waiting_room
+        self._is_watching = False
 
-    def want(self, key: Key, wanted: Wanted) -> None:
-        """Read this partition, from now on from there."""
-        partition = self.partitions.get(key)
-        if partition is None:
-            self.partitions[key] = FetchedPartition(wanted)
-        else:
-            partition.wanted = wanted
-        self._news[key] = None
+    def __len__(self) -> int:
+        return sum(map(len, self._topics.values()))
 
-    def drop(self, key: Key) -> None:
-        """Read it no more; no effect where it is not wanted."""
-        partition = self.partitions.pop(key, None)
-        if partition is not None:
-            self._news.pop(key, None)
-            self._unwatch(key, partition)
+    def __iter__(self) -> Iterator[FetchedPartition]:
+        for partitions in self._topics.values():
+            yield from partitions.values()
+
+    def want(self, topic: TopicKey, wanted: Iterable[tuple[int, Wanted]]) -> None:
+        """Read these partitions, from now on from there."""
+        partitions, news = self._topics.setdefault(topic, {}), self.news
+        for index, where in wanted:
+            partition = partitions.get(index)
+            if partition is None:
+                partition = partitions[index] = FetchedPartition(self, topic, index, where)
+            else:
+                partition.wanted = where
+            news[partition] = None
+
+    def drop(self, topic: TopicKey, indexes: Iterable[int]) -> None:
+        """Read them no more; no effect where they are not wanted."""
+        partitions = self._topics.get(topic)
+        if partitions is None:
+            return
+        for index in indexes:
+            if (partition := partitions.pop(index, None)) is not None:
+                self.news.pop(partition, None)
+                self._unwatch(partition)
+        if not partitions:
+            del self._topics[topic]
 
     def close(self) -> None:
         """Hear of nothing any more."""
-        for key, partition in self.partitions.items():
-            self._unwatch(key, partition)
+        if self._is_watching:
+            for partition in self:
+                self._unwatch(partition)
         self._is_watching = False
         self.waiting = None
 
-    def news(self) -> list[Key]:
-        """Whatever may have something to tell, the longest waiting first."""
-        return list(self._news)
-
     def look_at_all(self) -> None:
-        for key in self.partitions:
-            self._news.setdefault(key)
+        for partition in self:
+            self.news.setdefault(partition)
 
-    def told(self, answered: Answered, *, has_more: bool) -> None:
+    def told(self, partition: FetchedPartition, *, has_more: bool) -> None:
         """Read just now; without anything to come back for it has no news until something happens."""
-        self._news.pop(answered.key, None)
+        self.news.pop(partition, None)
         if has_more:
-            self._news[answered.key] = None  # behind the others: each gets its turn
+            self.news[partition] = None  # behind the others: each gets its turn
 
     def watch(self) -> None:
         """Hear from now on of what happens to the partitions, also to those that are wanted later."""
         if not self._is_watching:
             self._is_watching = True
-            for key, partition in self.partitions.items():
-                self._watch(key, partition)
+            for partition in self:
+                self._watch(partition)
 
-    def found(self, key: Key, partition: FetchedPartition, topic_id: UUID | None) -> None:
-        """Under which id the partition is known now: a topic's name may have come to mean another topic."""
-        if partition.watched_id != topic_id:
-            self._unwatch(key, partition)
-            partition.watched_id = topic_id
+    def found(self, partition: FetchedPartition, replica: Replica | None) -> None:
+        """Who holds the partition here from now on; None: nobody that can be read."""
+        if partition.replica is not replica:
+            self._unwatch(partition)
+            partition.replica = replica
             if self._is_watching:
-                self._watch(key, partition)
+                self._watch(partition)
 
-    def _watch(self, key: Key, partition: FetchedPartition) -> None:
-        topic_id, index = partition.watched_id, key[1]
-        if topic_id is None:
+    def _watch(self, partition: FetchedPartition) -> None:
+        replica, room = partition.replica, self._waiting_room
+        if replica is None:
             return
-        self._by_watched[topic_id, index] = key
         if self.follower is None:
-            self._waiting_room.watch((topic_id, index), self._has_news)
+            room.watch(replica.high_watermark_key, partition.has_news)
         else:
             # A follower learns of a moved high watermark with the next records, or at the end of its wait.
-            self._waiting_room.watch((topic_id, index, LOG_END), self._has_news)
-            self._waiting_room.watch((topic_id, index), self._has_quiet_news)
+            room.watch(replica.log_end_key, partition.has_news)
+            room.watch(replica.high_watermark_key, partition.has_quiet_news)
 
-    def _unwatch(self, key: Key, partition: FetchedPartition) -> None:
-        topic_id, index = partition.watched_id, key[1]
-        if topic_id is None or self._by_watched.pop((topic_id, index), None) is None:
+    def _unwatch(self, partition: FetchedPartition) -> None:
+        replica, room = partition.replica, self._waiting_room
+        if replica is None or not self._is_watching:
             return
-        self._waiting_room.unwatch((topic_id, index), self._has_news)
-        self._waiting_room.unwatch((topic_id, index), self._has_quiet_news)
-        self._waiting_room.unwatch((topic_id, index, LOG_END), self._has_news)
+        room.unwatch(replica.high_watermark_key, partition.has_news)
+        room.unwatch(replica.high_watermark_key, partition.has_quiet_news)
+        room.unwatch(replica.log_end_key, partition.has_news)
 
-    def _has_quiet_news(self, progress: Hashable) -> None:
-        assert isinstance(progress, tuple)
-        self._news.setdefault(self._by_watched[progress[0], progress[1]])
 
-    def _has_news(self, progress: Hashable) -> None:
-        self._has_quiet_news(progress)
-        if self.waiting is not None:
-            self.waiting.has_news()
+Answers = dict[FetchedPartition, Answered]
 
 
 class PartitionFetches:
@@ -194,7 +209,7 @@ class PartitionFetches:
         self._look_at_all_s = look_at_all_s
         self._waiting: dict[_WaitingFetch, None] = {}
 
-    def fetch(self, fetched: FetchSet, bounds: Bounds) -> "dict[Key, Answered] | asyncio.Future[dict[Key, Answered]]":
+    def fetch(self, fetched: FetchSet, bounds: Bounds) -> Answers | asyncio.Future[Answers]:
         """What is there, where that is enough, else a future of what there will be."""
         if fetched.waiting is not None:
             fetched.waiting.finish()  # whoever asks again does not wait for the first answer
@@ -203,27 +218,24 @@ class PartitionFetches:
             fetched.looked_at_all_s = now_s
             fetched.look_at_all()
         reading = _Reading(self, fetched, bounds)
-        reading.read(fetched.news())
-        if reading.is_enough or bounds.max_wait_ms <= 0 or not fetched.partitions:
+        reading.read()
+        if reading.is_enough or bounds.max_wait_ms <= 0 or not len(fetched):
             return reading.answers
-        waiting = _WaitingFetch(self._loop, reading, self._waiting)
-        return waiting.future
+        return _WaitingFetch(self._loop, reading, self._waiting).future
 
     def answer_all_now(self) -> None:
         """The node stops: whoever waits gets what there is."""
         for waiting in list(self._waiting):
             waiting.finish()
 
-    def read(self, key: Key, fetched: FetchSet, *, max_bytes: int, at_least_one: bool) -> Answered:
+    def read(self, partition: FetchedPartition, fetched: FetchSet, *, max_bytes: int, at_least_one: bool) -> Answered:
         """One partition, now."""
-        partition, follower = fetched.partitions[key], fetched.follower
-        topic, index = key
-        topic_id = topic if isinstance(topic, UUID) else self._image().topic_ids.get(topic)
-        if partition.watched_id != topic_id:
-            fetched.found(key, partition, topic_id)
+        follower = fetched.follower
         offset, partition_max_bytes, current_leader_epoch, last_fetched_epoch = partition.wanted
         try:
-            replica = self._known(topic_id, index)
+            replica = partition.replica
+            if replica is None or not replica.is_leader:
+                replica = self._find(partition, fetched)
             if follower is None:
                 found = replica.fetch_now(
                     offset,
@@ -243,13 +255,19 @@ class PartitionFetches:
                     at_least_one=at_least_one,
                 )
         except RefusedError as refused:
-            return Answered(key, topic_id, None, refused)
-        return Answered(key, topic_id, found, None)
+            return Answered(None, refused)
+        return Answered(found, None)
 
-    def _known(self, topic_id: UUID | None, partition: int) -> Replica:
+    def _find(self, partition: FetchedPartition, fetched: FetchSet) -> Replica:
+        """A replica that led stays the partition's until it leads no more: then it is looked up anew."""
+        fetched.found(partition, None)
+        topic = partition.topic
+        topic_id = topic if isinstance(topic, UUID) else self._image().topic_ids.get(topic)
         if topic_id is None:
             raise RefusedError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic")
-        return self._replica(topic_id, partition)
+        replica = self._replica(topic_id, partition.index)
+        fetched.found(partition, replica)
+        return replica
 
 
 class _Reading:
@@ -261,7 +279,7 @@ class _Reading:
         self._fetches = fetches
         self.fetched = fetched
         self.bounds = bounds
-        self.answers: dict[Key, Answered] = {}
+        self.answers: Answers = {}
         self.must_answer = False
         self._size_bytes = 0
 
@@ -269,23 +287,25 @@ class _Reading:
     def is_enough(self) -> bool:
         return self.must_answer or self._size_bytes >= self.bounds.min_bytes
 
-    def read(self, keys: Iterable[Key]) -> None:
-        """Look at these; what was read of them before is replaced."""
+    def read(self) -> None:
+        """Look at whatever may have news; what was read of it before is replaced."""
         fetched, answers, max_bytes = self.fetched, self.answers, self.bounds.max_bytes
-        for key in keys:
-            if (before := answers.get(key)) is not None:
-                self._size_bytes -= before.size_bytes
+        is_follower = fetched.follower is not None
+        for partition in list(fetched.news):
+            before = answers.get(partition)
+            if before is not None and before.fetched is not None:
+                self._size_bytes -= len(before.fetched.slice.data)
             left = max(max_bytes - self._size_bytes, 0)
-            answered = self._fetches.read(key, fetched, max_bytes=left, at_least_one=not self._size_bytes)
-            answers[key] = answered
+            answered = self._fetches.read(partition, fetched, max_bytes=left, at_least_one=not self._size_bytes)
+            answers[partition] = answered
             found = answered.fetched
             if found is None or found.diverging is not None:
                 self.must_answer = True
-                fetched.told(answered, has_more=True)
+                fetched.told(partition, has_more=True)
                 continue
             self._size_bytes += len(found.slice.data)
-            end = found.high_watermark if fetched.follower is None else found.log_end_offset
-            fetched.told(answered, has_more=fetched.partitions[key].wanted.fetch_offset < end)
+            end = found.log_end_offset if is_follower else found.high_watermark
+            fetched.told(partition, has_more=partition.wanted.fetch_offset < end)
 
 
 class _WaitingFetch:
@@ -301,7 +321,7 @@ class _WaitingFetch:
         self._waiting = waiting
         self._again: asyncio.Handle | None = None
         self._timer = loop.call_later(reading.bounds.max_wait_ms / 1000, self.finish)
-        self.future: asyncio.Future[dict[Key, Answered]] = loop.create_future()
+        self.future: asyncio.Future[Answers] = loop.create_future()
         self.future.add_done_callback(self._over)
         waiting[self] = None
         reading.fetched.waiting = self
@@ -310,7 +330,7 @@ class _WaitingFetch:
     def finish(self) -> None:
         """Answer with what there is."""
         if not self.future.done():
-            self._read()
+            self._reading.read()
             self._answer()
 
     def has_news(self) -> None:
@@ -325,7 +345,7 @@ class _WaitingFetch:
         self._again = None
         if self.future.done():
             return
-        self._read()
+        self._reading.read()
         if self._reading.is_enough:
             self._answer()
 
@@ -334,10 +354,7 @@ class _WaitingFetch:
         if self._reading.fetched.waiting is self:
             self._reading.fetched.waiting = None
 
-    def _read(self) -> None:
-        self._reading.read(self._reading.fetched.news())
-
-    def _over(self, _: "asyncio.Future[dict[Key, Answered]]") -> None:
+    def _over(self, _: "asyncio.Future[Answers]") -> None:
         """Answered, or whoever asked went away."""
         self._timer.cancel()
         if self._again is not None:

@@ -20,7 +20,7 @@ class Outcome(Enum):
 
 
 Completion = Outcome | BaseException
-Watcher = Callable[[Hashable], None]
+Watcher = Callable[[], None]
 
 SWEEP_WAITERS_MIN = 1024
 """Answers that left early stay behind in the heaps; these are swept when they have doubled, so each costs O(1)."""
@@ -83,7 +83,7 @@ class Purgatory:
             self._cancelled = 0
 
     def watch(self, key: Hashable, changed: Watcher) -> None:
-        """Call `changed(key)` at every progress and failure until `unwatch`; from within it nobody may (un)watch."""
+        """Call `changed()` at every progress and failure until `unwatch`; from within it nobody may (un)watch."""
         self._watchers.setdefault(key, {})[changed] = None
 
     def unwatch(self, key: Hashable, changed: Watcher) -> None:
@@ -96,8 +96,9 @@ class Purgatory:
 
     def advanced(self, key: Hashable, value: int) -> None:
         """Progress reached `value`: complete everyone who waited for that much."""
-        for changed in self._watchers.get(key, ()):
-            changed(key)
+        if (watchers := self._watchers.get(key)) is not None:
+            for changed in watchers:
+                changed()
         waiters = self._by_key.get(key)
         if waiters is None:
             return
@@ -111,7 +112,7 @@ class Purgatory:
     def failed(self, key: Hashable, error: BaseException) -> None:
         """What was waited for will not come (leadership lost, topic deleted): everyone is told `error`."""
         for changed in self._watchers.get(key, ()):
-            changed(key)
+            changed()
         self._complete(sorted(self._by_key.pop(key, [])), error)
 
     def expire(self, now_ms: float) -> None:

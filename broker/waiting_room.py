@@ -6,7 +6,7 @@ Owns the timer. Time is the loop's own monotonic clock (S20).
 import asyncio
 from collections.abc import Callable, Hashable
 
-from broker.purgatory import Completion, Outcome, Purgatory, Waiter
+from broker.purgatory import Completion, Outcome, Purgatory, Waiter, Watcher
 
 
 class WaitingRoom:
@@ -49,11 +49,11 @@ class WaitingRoom:
     def cancel(self, waiter: Waiter) -> None:
         self._purgatory.cancel(waiter)
 
-    def watch(self, key: Hashable, changed: Callable[[Hashable], None]) -> None:
-        """Call `changed(key)` at every progress and failure of `key` until `unwatch`; it must not watch or unwatch."""
+    def watch(self, key: Hashable, changed: Watcher) -> None:
+        """Call `changed()` at every progress and failure of `key` until `unwatch`; it must not watch or unwatch."""
         self._purgatory.watch(key, changed)
 
-    def unwatch(self, key: Hashable, changed: Callable[[Hashable], None]) -> None:
+    def unwatch(self, key: Hashable, changed: Watcher) -> None:
         self._purgatory.unwatch(key, changed)
 
     def advanced(self, key: Hashable, value: int) -> None:

@@ -11,13 +11,15 @@ that is logged once. That it is assigned the partition is the partition leader's
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
+from uuid import UUID
 
 from api.kafka.context import Caller
 from api.kafka.leaders import NO_LEADER, NOT_LEADING, code_by_name, current_leader, node_endpoints
 from broker.fetch_sessions import FINAL_EPOCH, NO_SESSION, FetchSession, Named, must_tell, note_told
-from broker.partition_fetches import Answered, Bounds, FetchSet, Follower, Key, TopicKey, Wanted
+from broker.partition_fetches import Answers, Bounds, FetchedPartition, FetchSet, Follower, TopicKey, Wanted
+from broker.replication.replica import Fetched
 from logstore.log_answers import OffsetOutOfRangeError
 from wire.errors import ErrorCode, RefusedError
 from wire.messages.fetch import (
@@ -27,7 +29,6 @@ from wire.messages.fetch import (
     FetchRequest,
     FetchResponse,
     FetchTopic,
-    ForgottenTopic,
     PartitionData,
 )
 from wire.messages.headers import RequestHeader
@@ -75,8 +76,8 @@ class _Fetching:
         if self._is_incremental:
             self._session = context.sessions.resume(named, follower=follower, uses_topic_ids=uses_ids)
             self.fetched: FetchSet = self._session.fetched
-            for key in _forgotten(request.forgotten_topics_data, uses_ids=uses_ids):
-                self.fetched.drop(key)
+            for forgotten in request.forgotten_topics_data:
+                self.fetched.drop(forgotten.topic_id if uses_ids else forgotten.topic, forgotten.partitions)
             _want(self.fetched, request.topics, uses_ids=uses_ids)
             return
         if named.session_id != NO_SESSION:
@@ -86,10 +87,10 @@ class _Fetching:
         if named.epoch != FINAL_EPOCH:
             self._session = context.sessions.open(self.fetched, uses_topic_ids=uses_ids)
 
-    def answer_later(self, answers: asyncio.Future[dict[Key, Answered]]) -> asyncio.Future[FetchResponse]:
+    def answer_later(self, answers: asyncio.Future[Answers]) -> asyncio.Future[FetchResponse]:
         future: asyncio.Future[FetchResponse] = asyncio.get_running_loop().create_future()
 
-        def come(_: asyncio.Future[dict[Key, Answered]]) -> None:
+        def come(_: asyncio.Future[Answers]) -> None:
             if not future.done():
                 future.set_result(self.answer(answers.result()))
 
@@ -101,18 +102,25 @@ class _Fetching:
         future.add_done_callback(gone)
         return future
 
-    def answer(self, answers: dict[Key, Answered]) -> FetchResponse:
+    def answer(self, answers: Answers) -> FetchResponse:
         by_topic: dict[TopicKey, list[PartitionData]] = {}
+        topic: TopicKey | None = None
+        found: list[PartitionData] = []
         refused = False
-        for key, answered in answers.items():
-            partition = self.fetched.partitions.get(key)
-            if self._session is not None and partition is not None:
+        for partition, answered in answers.items():
+            if self._session is not None:
                 if self._is_incremental and not must_tell(partition, answered):
                     continue
                 note_told(partition, answered)
-            data = self._partition(answered)
-            refused = refused or answered.refused is not None
-            by_topic.setdefault(key[0], []).append(data)
+            if partition.topic is not topic:
+                topic = partition.topic
+                found = by_topic.setdefault(topic, [])
+            if answered.refused is not None:
+                refused = True
+                found.append(self._refusal(partition, answered.refused))
+            else:
+                assert answered.fetched is not None
+                found.append(self._partition(partition.index, answered.fetched))
         self._forget()
         session_id = NO_SESSION if self._session is None else self._session.session_id
         if not refused:
@@ -134,40 +142,37 @@ class _Fetching:
             for topic, found in by_topic.items()
         ]
 
-    def _partition(self, answered: Answered) -> PartitionData:
-        index = answered.key[1]
-        aborted: list[AbortedTransaction] | None = [] if self._request.isolation_level == READ_COMMITTED else None
-        if (refused := answered.refused) is not None:
-            return self._refusal(answered, refused, aborted)
-        fetched = answered.fetched
-        assert fetched is not None
-        diverging = NO_DIVERGENCE if fetched.diverging is None else EpochEndOffset(*fetched.diverging)
+    @property
+    def _aborted(self) -> list[AbortedTransaction] | None:
+        """There are no transactions; a consumer that reads uncommitted ones is not told about them at all."""
+        return [] if self._request.isolation_level == READ_COMMITTED else None
+
+    def _partition(self, index: int, fetched: Fetched) -> PartitionData:
         return PartitionData(
             index,
             0,
             fetched.high_watermark,
-            fetched.high_watermark,  # the last stable offset: there are no transactions
+            fetched.high_watermark,  # the last stable offset
             fetched.log_start_offset,
-            diverging,
-            aborted_transactions=aborted,
+            NO_DIVERGENCE if fetched.diverging is None else EpochEndOffset(*fetched.diverging),
+            aborted_transactions=self._aborted,
             records=fetched.slice.data,
         )
 
-    def _refusal(
-        self, answered: Answered, refused: RefusedError, aborted: list[AbortedTransaction] | None
-    ) -> PartitionData:
-        index = answered.key[1]
+    def _refusal(self, partition: FetchedPartition, refused: RefusedError) -> PartitionData:
         code = refused.code if self._version >= IDS_SINCE else code_by_name(refused.code)
         leader = NO_LEADER
         if code in NOT_LEADING:
-            leader = current_leader(self._caller.door.context.node.image, answered.topic_id, index)
+            image, topic = self._caller.door.context.node.image, partition.topic
+            topic_id = topic if isinstance(topic, UUID) else image.topic_ids.get(topic)
+            leader = current_leader(image, topic_id, partition.index)
         return PartitionData(
-            index,
+            partition.index,
             code,
             high_watermark=-1,
             log_start_offset=refused.earliest if isinstance(refused, OffsetOutOfRangeError) else -1,
             current_leader=leader,
-            aborted_transactions=aborted,
+            aborted_transactions=self._aborted,
             records=b"",
         )
 
@@ -177,21 +182,19 @@ class _Fetching:
 
 def _want(fetched: FetchSet, topics: Iterable[FetchTopic], *, uses_ids: bool) -> None:
     for topic in topics:
-        key: TopicKey = topic.topic_id if uses_ids else topic.topic
-        for asked in topic.partitions:
-            wanted = Wanted(
-                asked.fetch_offset,
-                max(0, asked.partition_max_bytes),
-                asked.current_leader_epoch,
-                asked.last_fetched_epoch,
+        wanted = [
+            (
+                asked.partition,
+                Wanted(
+                    asked.fetch_offset,
+                    max(0, asked.partition_max_bytes),
+                    asked.current_leader_epoch,
+                    asked.last_fetched_epoch,
+                ),
             )
-            fetched.want((key, asked.partition), wanted)
-
-
-def _forgotten(topics: Iterable[ForgottenTopic], *, uses_ids: bool) -> Iterator[Key]:
-    for topic in topics:
-        for index in topic.partitions:
-            yield (topic.topic_id if uses_ids else topic.topic), index
+            for asked in topic.partitions
+        ]
+        fetched.want(topic.topic_id if uses_ids else topic.topic, wanted)
 
 
 # -- who asks --------------------------------------------------------------------------------------------------------
