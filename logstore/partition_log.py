@@ -185,8 +185,6 @@ class PartitionLog:
             if duplicate is not None:
                 return duplicate
         self.admit_append(size_bytes, now_ms)
-        if is_new_epoch:
-            epochs.assign(leader_epoch, self.log_end_offset)
         append_time_ms = now_ms if self.config.message_timestamp_type is TimestampType.LOG_APPEND_TIME else NO_TIMESTAMP
         base_offset = offset = self.log_end_offset
         position = 0
@@ -202,6 +200,8 @@ class PartitionLog:
             position += batch.size_bytes
         assert position == size_bytes, f"the batches have {position} bytes, the buffer {size_bytes}"
         self._write(buffer, placed, offset)
+        if is_new_epoch:  # an epoch in which nothing was written is nobody's history
+            epochs.assign(leader_epoch, base_offset)
         if is_idempotent:
             self.producers.learn(self.segments, batches, placed)
         return Appended(base_offset, offset - 1, size_bytes, append_time_ms)
@@ -224,16 +224,6 @@ class PartitionLog:
         timestamp_ms = found[-1].timestamp_ms if is_append_time else NO_TIMESTAMP
         return Appended(found[0].base_offset, found[-1].last_offset, 0, timestamp_ms, is_duplicate=True)
 
-    def begin_leader_epoch(self, leader_epoch: int) -> None:
-        """This replica leads from here on (KIP-101): the epoch begins at the log's end, written in or not.
-
-        RefusedError(FENCED_LEADER_EPOCH) where a newer epoch wrote here, KAFKA_STORAGE_ERROR.
-        """
-        epochs = self.leader_epochs
-        if leader_epoch != epochs.latest:
-            self._check_epoch(epochs, leader_epoch)
-            epochs.assign(leader_epoch, self.log_end_offset)
-
     def _check_epoch(self, epochs: LeaderEpochs, leader_epoch: int) -> None:
         if epochs.latest is not None and leader_epoch < epochs.latest:
             raise RefusedError(
@@ -244,36 +234,42 @@ class PartitionLog:
     def append_replicated(self, buffer: bytearray | bytes | memoryview, *, now_ms: int) -> Appended | None:
         """As a follower: the leader's batches with their offsets and epochs; None where no whole batch is there.
 
-        Every CRC is checked. CORRUPT_MESSAGE for a broken batch, one below the log's end, or of an older epoch (S4).
+        Every CRC is checked, nothing is copied. CORRUPT_MESSAGE for a broken batch, one that is not at the log's end
+        (beyond it where compaction leaves holes), or of an older epoch (S4): nothing was written.
         """
         epochs = self.leader_epochs
         epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
+        may_have_holes = self.config.compacts
         placed, batches = [], []
         position, offset = 0, self.log_end_offset
         starts: list[tuple[int, int]] = []
+        is_idempotent = False
         for batch in iterate_batches(buffer):
-            if not batch.crc_is_valid() or batch.base_offset < offset or batch.partition_leader_epoch < epoch:
+            is_due = batch.base_offset == offset or (may_have_holes and batch.base_offset > offset)
+            if not is_due or batch.partition_leader_epoch < epoch or not batch.crc_is_valid():
                 raise RefusedError(
                     ErrorCode.CORRUPT_MESSAGE,
                     f"{self.name}: a fetched batch at offset {batch.base_offset}, epoch {batch.partition_leader_epoch},"
                     f" is broken, or not at offset {offset} and epoch {epoch} or later",
                 )
+            if batch.partition_leader_epoch != epoch:
+                epoch = batch.partition_leader_epoch
+                starts.append((epoch, batch.base_offset))
             placed.append(Placed(position, batch.base_offset, batch.max_timestamp))
-            position += batch.size_bytes
-            offset, epoch = batch.next_offset, batch.partition_leader_epoch
-            starts.append((epoch, batch.base_offset))
             batches.append(batch)
+            position += batch.size_bytes
+            offset = batch.next_offset
+            is_idempotent = is_idempotent or batch.producer_id >= 0
         if not placed:
             return None
         self.admit_append(position, now_ms)
-        is_idempotent = _any_idempotent(batches)
         if is_idempotent:
             self.producers.state(self.segments)  # it may have to be read, and the disk may refuse: before the write
         self._write(memoryview(buffer)[:position], placed, offset)
-        if is_idempotent:
-            self.producers.learn(self.segments, batches, placed)
         for epoch, start_offset in starts:
             epochs.assign(epoch, start_offset)
+        if is_idempotent:
+            self.producers.learn(self.segments, batches, placed)
         return Appended(placed[0].base_offset, offset - 1, position, NO_TIMESTAMP)
 
     def admit_append(self, size_bytes: int, now_ms: int) -> None:

@@ -235,7 +235,7 @@ def known_leader_epochs(
     epochs = load_leader_epochs(storage, folder)
     if epochs is None:
         return _epochs_from_headers(segments, end_offset)
-    epochs.truncate_from_end(end_offset + 1)
+    epochs.truncate_from_end(end_offset)
     return epochs
 
 

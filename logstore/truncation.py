@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 def truncate_to(log: PartitionLog, offset: int) -> None:
     """See `PartitionLog.truncate_to`."""
     if offset >= log.log_end_offset:
-        log.leader_epochs.truncate_from_end(
-            log.log_end_offset
-        )  # it led and wrote nothing: nobody else knows that epoch
         return
     if offset <= log.log_start_offset:
         truncate_fully_and_start_at(log, offset)

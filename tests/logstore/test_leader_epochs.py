@@ -13,19 +13,26 @@ def epochs(*entries):
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
-        (1, (-1, -1)),
+        (-1, (-1, -1)),  # no epoch: a follower that has nothing yet
+        (0, (0, 5)),  # older than all that are known: what it wrote is deleted, and ends where the first known begins
+        (1, (1, 5)),
         (2, (2, 10)),
-        (3, (2, 10)),
+        (3, (2, 10)),  # unknown here: the largest below it, and its end
+        (4, (2, 10)),
         (5, (5, 20)),
-        (6, (5, 20)),
-        (8, (8, 33)),
-        (9, (-1, -1)),
-        (-1, (-1, -1)),
+        (7, (5, 20)),
+        (8, (8, 33)),  # the latest goes on: it ends where the log ends
+        (9, (-1, -1)),  # above all that are known: the log cannot say
+        (2**31 - 1, (-1, -1)),
     ],
 )
 def test_an_epoch_ends_where_the_next_one_begins(asked, answer):
-    history = epochs((2, 5), (5, 10), (8, 20))
-    assert (answer if asked != 1 else (1, 5)) == history.end_offset_for(asked, 33)
+    """The rules of OffsetsForLeaderEpoch (KIP-101, KIP-279)."""
+    assert answer == epochs((2, 5), (5, 10), (8, 20)).end_offset_for(asked, 33)
+
+
+def test_an_epoch_in_which_nothing_followed_ends_where_it_began():
+    assert (8, 20) == epochs((2, 5), (8, 20)).end_offset_for(8, 20)
 
 
 def test_without_history_there_is_no_answer():

@@ -281,3 +281,31 @@ def test_a_reader_of_a_segment_that_retention_takes_is_told_the_new_bounds(owner
     with pytest.raises(OffsetOutOfRangeError) as refused:
         log.read(offset, max_bytes=1, upper_offset=6)
     assert 3 == refused.value.earliest
+
+
+def test_a_leader_whose_first_write_was_refused_takes_older_epochs_as_a_follower(owner):
+    """Nobody else knows its epoch: a log that did would refuse for ever what the next leader sends."""
+    log = owner.log()
+    append(log, [b"a"], epoch=4)
+    storage = owner.directory._storage
+    storage.capacity_bytes = 0
+    with pytest.raises(RefusedError, match="free"):
+        append(log, [b"b"], epoch=5, now_ms=5000)
+    storage.capacity_bytes = 1 << 40
+    assert 4 == log.leader_epochs.latest
+    fetched = batch([b"c"])
+    stamp(fetched, 0, base_offset=1, leader_epoch=4)
+    assert 1 == log.append_replicated(fetched, now_ms=10_000).base_offset
+
+
+@pytest.mark.parametrize("base_offset", [0, 2, 100])
+def test_a_follower_takes_only_what_comes_next(owner, base_offset):
+    """A gap would be damage at the next start (S18)."""
+    log = owner.log()
+    append(log, [b"a"])
+    fetched = batch([b"c"])
+    stamp(fetched, 0, base_offset=base_offset, leader_epoch=1)
+    with pytest.raises(RefusedError, match="not at offset 1") as refusal:
+        log.append_replicated(fetched, now_ms=0)
+    assert ErrorCode.CORRUPT_MESSAGE == refusal.value.code
+    assert [(0, b"a")] == read_all(log)
