@@ -19,6 +19,23 @@ PARTITIONS: Final = f"{CLUSTER}/partitions"
 PAGE: Final = 10_000
 
 
+class Trouble(NamedTuple):
+    """`state` of the list of partitions, the field of health that counts it, and the words for it."""
+
+    state: str
+    counted_in: str
+    words: str
+
+
+TROUBLES: Final = (
+    Trouble("unavailable", "leaderless_partitions_count", "without a leader"),
+    Trouble("under-min-isr", "under_min_isr_partitions_count", "below min ISR"),
+    Trouble("under-replicated", "under_replicated_partitions_count", "under-replicated"),
+    Trouble("reassigning", "reassigning_partitions_count", "moving"),
+)
+"""The worst first."""
+
+
 class Named(NamedTuple):
     """Some partitions of a topic, or all (None)."""
 
@@ -146,7 +163,7 @@ def behind_of(row: Mapping[str, Any]) -> str:
     words = []
     for replica in lacking:
         lag = followers.get(replica)
-        words.append(f"{replica} by {lag:,}" if lag is not None else f"{replica}")
+        words.append(f"{replica} by {'?' if lag is None else f'{lag:,}'}")
     return ", ".join(words)
 
 

@@ -24,12 +24,27 @@ from cli.invocation import CONTEXT_SETTINGS
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Overrides environment and file.")
 @click.option("--format", "format_directory", is_flag=True, help="Prepare an empty data directory first.")
 @click.option(
+    "--join",
+    "servers",
+    metavar="HOST:PORT[,...]",
+    help="Join the running cluster with these HTTP listeners, as a broker that does not vote.",
+)
+@click.option(
     "--insecure-listeners", is_flag=True, help="Listen beyond this machine although anybody could do anything."
 )
 def node(
-    *, config_file: str | None, settings: tuple[str, ...], format_directory: bool, insecure_listeners: bool
+    *,
+    config_file: str | None,
+    settings: tuple[str, ...],
+    format_directory: bool,
+    servers: str | None,
+    insecure_listeners: bool,
 ) -> None:
     """Run one node in the foreground until SIGTERM or Ctrl-C.
+
+    With --join the node asks the cluster for what it must know and keeps it in FILE, which is written where there is
+    none: node.id (unless --set says it), the cluster's id and voters, listeners on the address that reaches the
+    cluster. Its empty directory becomes the node's; one of another cluster is refused. Later starts need no --join.
 
     \b
     A setting counts from the first of these that has it:
@@ -39,6 +54,9 @@ def node(
       the default
     """  # noqa: D301 - click's mark for "keep these lines"
     arguments: list[str] = []
+    if servers is not None:
+        settings = _join(config_file, servers, settings, insecure=insecure_listeners)
+        format_directory = True
     if config_file is not None:
         path = Path(config_file).absolute()
         if not path.exists():
@@ -53,6 +71,20 @@ def node(
         arguments.append("--insecure-listeners")
     program = node_process.node_command(arguments)
     os.execv(program[0], program)  # noqa: S606 - no shell is the point
+
+
+def _join(config_file: str | None, servers: str, settings: tuple[str, ...], *, insecure: bool) -> tuple[str, ...]:
+    """What is left to override when the node's file has all that it must know."""
+    if config_file is None:
+        raise click.UsageError("--join keeps what it learns in a file: name it with -c.")
+    from cli.join import prepare  # noqa: PLC0415 - only who joins pays for it
+
+    path = Path(config_file).absolute()
+    is_new = not path.exists()
+    allowed = ["insecure.listeners=true"] if insecure else []
+    for line in prepare(path, servers, [*settings, *allowed]):
+        click.echo(f"kraft node: {line}", err=True)
+    return () if is_new else settings
 
 
 def _write_down_pid(config_file: Path) -> None:

@@ -1,37 +1,47 @@
-"""`kraft status`: the local cluster at a glance, from its processes and from whichever node answers."""
+"""`kraft status`: is the cluster well, and if not, what is the matter and what helps; at 3 a.m., at one glance.
+
+Gathers: the processes and readiness of this machine's nodes, and from whichever node answers the cluster's health, its
+brokers and the partitions in trouble. How it looks is cli/status_report.py's.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cli import node_process, readiness
 from cli.bootstrap import Server
-from cli.data_directory import HOST, LocalCluster, LocalNode, require_cluster, shown
+from cli.cluster_partitions import PARTITIONS, TROUBLES, Row, key_of, list_brokers, without_links
+from cli.data_directory import HOST, LocalCluster, LocalNode, require_cluster
 from cli.failure import ExitCode, Failure
 from cli.http_client import CLUSTER, HttpClient
 from cli.invocation import command, current, data_directory_option
-from cli.rendering import Column, count, nodes_named, print_document, table_lines
+from cli.rendering import print_document
+from cli.status_report import lines
 
-TIMEOUT_S = 5.0
-COLUMNS = (
-    Column("NODE", "node_id"),
-    Column("STATE", "state"),
-    Column("ROLE", "role"),
-    Column("PID", "pid"),
-    Column("HTTP", "http"),
-    Column("PEER", "peer"),
-    Column("LOG", "log_file", wide=True),
-)
+TIMEOUT_S: Final = 5.0
+SHOWN_MAX: Final = 10
+"""So many partitions of each trouble are named; the counts are of all."""
+COUNTS: Final = ("topics_count", "partitions_count", *(trouble.counted_in for trouble in TROUBLES))
 
 
 @command()
 @data_directory_option
 def status(data_directory: str) -> None:
-    """Show the nodes of the cluster on this machine, the quorum's leader, and what the cluster holds.
+    """Show whether the cluster is well: its nodes, who leads and holds what, who is behind, and what to do.
 
-    Ends with exit code 5 when a node is not ready.
+    Of partitions only those in trouble are listed, the worst first; kraft partition list has them all. --format wide
+    adds addresses and log files. Ends with exit code 5 where something is the matter.
     """
     invocation = current()
     cluster = require_cluster(Path(data_directory))
+    document = gather(cluster, timeout_s=invocation.timeout_s or TIMEOUT_S)
+    print_document(invocation, document, lines(cluster, document, wide=invocation.format == "wide"))
+    if not document["healthy"]:
+        # a person has read it above
+        raise Failure(document["reasons"][0] if invocation.is_machine_readable else "", ExitCode.UNAVAILABLE)
+
+
+def gather(cluster: LocalCluster, *, timeout_s: float) -> dict[str, Any]:
+    """Everything that is shown; what nobody could tell is None."""
     nodes = [_node_row(node) for node in cluster.nodes]
     answering = [
         Server("http", HOST, node.http_port) for node, row in zip(cluster.nodes, nodes, strict=True) if row["pid"]
@@ -39,64 +49,122 @@ def status(data_directory: str) -> None:
     document: dict[str, Any] = {
         "cluster_id": cluster.cluster_id,
         "data_dir": str(cluster.directory),
+        "healthy": None,
+        "reasons": [],
         "nodes": nodes,
         "leader_id": None,
-        "topics_count": None,
-        "partitions_count": None,
+        **dict.fromkeys(COUNTS),
+        "troubled_partitions": [],
     }
     if answering:
-        client = HttpClient(answering, timeout_s=invocation.timeout_s or TIMEOUT_S)
-        _add_cluster_facts(document, client)
-        client.close()
-    print_document(invocation, document, _lines(cluster, document, wide=invocation.format == "wide"))
-    lacking = [row["node_id"] for row in nodes if row["state"] != "ready"]
-    if lacking:
-        raise Failure(f"{nodes_named(lacking)} not ready", ExitCode.UNAVAILABLE)
+        client = HttpClient(answering, timeout_s=timeout_s)
+        try:
+            _add_cluster_facts(document, client)
+        except Failure as failure:
+            document["reasons"].append(failure.message)
+        finally:
+            client.close()
+    document["reasons"] = [*_local_reasons(nodes), *document["reasons"]]
+    document["healthy"] = not document["reasons"]
+    return document
 
 
 def _node_row(node: LocalNode) -> dict[str, Any]:
     pid = node_process.running_pid(node)
     found = readiness.ask(node) if pid is not None else None
-    state = "down" if found is None else "ready" if found.ready else "not ready"
     return {
         "node_id": node.node_id,
-        "state": state,
+        "state": "down" if found is None else "ready" if found.ready else "not ready",
         "reasons": list(found.reasons) if found is not None else [],
         "role": "voter" if node.is_voter else "observer",
+        "is_local": True,
         "pid": pid,
         "http": node.http_url,
         "kafka": node.kafka,
         "peer": node.peer,
         "log_file": str(node.log_file),
+        **_holdings({}),
     }
 
 
+def _local_reasons(nodes: list[dict[str, Any]]) -> list[str]:
+    """What this machine sees by itself: at once, not only when the controller has missed a node."""
+    down = [row["node_id"] for row in nodes if row["state"] == "down"]
+    told = []
+    if down:
+        named = ", ".join(map(str, down))
+        told.append(f"node{'s' if len(down) > 1 else ''} {named} {'are' if len(down) > 1 else 'is'} down: kraft up")
+    return told + [
+        f"node {row['node_id']} is not ready: {'; '.join(row['reasons']) or 'starting'}"
+        for row in nodes
+        if row["state"] == "not ready"
+    ]
+
+
 def _add_cluster_facts(document: dict[str, Any], client: HttpClient) -> None:
-    """Leader and counts; a cluster that can't tell them now still has a status."""
-    try:
-        document["leader_id"] = leader = client.get(f"{CLUSTER}/quorum").get("leader_id")
-        topics = client.get_list(f"{CLUSTER}/topics")
-    except Failure:
-        return
-    document["topics_count"] = len(topics)
-    document["partitions_count"] = sum(topic["partitions_count"] for topic in topics)
-    for row in document["nodes"]:
+    document["leader_id"] = leader = client.get(f"{CLUSTER}/quorum").get("leader_id")
+    health = client.get(f"{CLUSTER}/health?limit=1")
+    document["reasons"] += health.get("reasons", ())
+    document |= {name: health.get(name) for name in COUNTS}
+    nodes = document["nodes"]
+    for broker in list_brokers(client, with_lag=True):
+        row = next((row for row in nodes if row["node_id"] == broker["broker_id"]), None)
+        if row is None:
+            nodes.append(row := _remote_row(broker))
+        row |= _holdings(broker)
+        if row["state"] == "ready":
+            row["state"] = _state_of(broker)
+    for row in nodes:
         if row["node_id"] == leader and row["state"] != "down":
             row["role"] = "leader"
+    document["troubled_partitions"] = _troubled(document, client)
+    _mark_draining(nodes, document["troubled_partitions"])
 
 
-def _lines(cluster: LocalCluster, document: dict[str, Any], *, wide: bool) -> list[str]:
-    nodes = document["nodes"]
-    columns = [column for column in COLUMNS if wide or not column.wide]
-    ready = sum(row["state"] == "ready" for row in nodes)
-    lines = list(table_lines([c.heading for c in columns], [[c.text(row) for c in columns] for row in nodes]))
-    lines += [
-        f"node {row['node_id']}: {reason}" for row in nodes for reason in row["reasons"] if row["state"] != "ready"
-    ]
-    summary = f"{ready} of {count(len(nodes), 'node')} ready"
-    if document["leader_id"] is not None:
-        summary += f", node {document['leader_id']} leads" if document["leader_id"] >= 0 else ", no leader"
-    if document["topics_count"] is not None:
-        summary += f", {count(document['topics_count'], 'topic')}"
-        summary += f" with {count(document['partitions_count'], 'partition')}" if document["topics_count"] else ""
-    return [*lines, "", f"{summary}.  Data: {shown(cluster.directory)}  Cluster: {cluster.cluster_id}"]
+def _remote_row(broker: Row) -> dict[str, Any]:
+    """A broker that was not started here: only the cluster knows of it."""
+    kafka = next(iter(broker["listeners"].values()), None)
+    return {
+        "node_id": broker["broker_id"],
+        "state": "fenced" if broker["is_fenced"] else "ready",
+        "reasons": [],
+        "role": "observer",
+        "is_local": False,
+        "pid": None,
+        "http": f"http://{broker['http']['host']}:{broker['http']['port']}",
+        "kafka": None if kafka is None else f"{kafka['host']}:{kafka['port']}",
+        "peer": f"{broker['peer']['host']}:{broker['peer']['port']}",
+        "log_file": None,
+    }
+
+
+def _state_of(broker: Row) -> str:
+    return "fenced" if broker["is_fenced"] else "stopping" if broker["is_draining"] else "ready"
+
+
+def _holdings(broker: Row) -> dict[str, Any]:
+    names = ("leaders_count", "replicas_count", "out_of_sync_replicas_count", "lag_offsets_total")
+    return {name: broker.get(name) for name in names}
+
+
+def _troubled(document: dict[str, Any], client: HttpClient) -> list[Row]:
+    """The first partitions of each trouble, the worst trouble first."""
+    found: dict[tuple[str, int], Row] = {}
+    for trouble in TROUBLES:
+        if document[trouble.counted_in]:
+            page = client.get(f"{PARTITIONS}?state={trouble.state}&limit={SHOWN_MAX}")["data"]
+            found |= {key_of(row): without_links(row) for row in page}
+    return sorted(found.values(), key=_severity)
+
+
+def _severity(row: Row) -> tuple[int, str, int]:
+    worst = 0 if row["leader_id"] is None else 1 if row["is_under_min_isr"] else 2 if row["is_under_replicated"] else 3
+    return worst, row["topic_name"], row["partition_id"]
+
+
+def _mark_draining(nodes: list[dict[str, Any]], troubled: list[Row]) -> None:
+    """A broker of which everything is being moved away is about to leave."""
+    for row in nodes:
+        leaving = [one for one in troubled if row["node_id"] in one["removing_replica_ids"]]
+        if row["state"] == "ready" and leaving and (len(leaving) >= min(row["replicas_count"], SHOWN_MAX)):
+            row["state"] = "draining"

@@ -256,8 +256,10 @@ def test_status_tells_what_runs_and_ends_with_5_when_not_all_do(kraft):
     ended = kraft("status", "--format", "json")
     assert 5 == ended.code
     assert ["ready", "down"] == [node["state"] for node in json.loads(ended.out)["nodes"]]
-    assert "node 2 is not ready" in ended.err
-    assert ["NODE", "STATE", "ROLE", "PID", "HTTP", "PEER"] == kraft("status").out.splitlines()[0].split()
+    assert "kraft: node 2 is down: kraft up\n" == ended.err
+    lines = kraft("status").out.splitlines()
+    assert ["NOT WELL: 1 of 2 nodes ready, node 1 leads the quorum", "  - node 2 is down: kraft up", ""] == lines[:3]
+    assert ["NODE", "STATE", "ROLE", "LEADS", "IN", "SYNC", "BEHIND", "PID", "HTTP"] == lines[3].split()
 
 
 def test_only_a_folder_that_is_ours_is_purged_and_only_when_asked(kraft, away):
