@@ -148,11 +148,12 @@ class FetchSet:
         for partition in self:
             self.news.setdefault(partition)
 
-    def told(self, partition: FetchedPartition, *, has_more: bool) -> None:
+    def told(self, partition: FetchedPartition, *, had_its_turn: bool, has_more: bool) -> None:
         """Read just now; without anything to come back for it has no news until something happens."""
-        self.news.pop(partition, None)
+        if had_its_turn or not has_more:
+            self.news.pop(partition, None)
         if has_more:
-            self.news[partition] = None  # behind the others: each gets its turn
+            self.news.setdefault(partition)  # behind the others, or where it was
 
     def watch(self) -> None:
         """Hear from now on of what happens to the partitions, also to those that are wanted later."""
@@ -301,11 +302,12 @@ class _Reading:
             found = answered.fetched
             if found is None or found.diverging is not None:
                 self.must_answer = True
-                fetched.told(partition, has_more=True)
+                fetched.told(partition, had_its_turn=True, has_more=True)
                 continue
-            self._size_bytes += len(found.slice.data)
+            size_bytes = len(found.slice.data)
+            self._size_bytes += size_bytes
             end = found.log_end_offset if is_follower else found.high_watermark
-            fetched.told(partition, has_more=partition.wanted.fetch_offset < end)
+            fetched.told(partition, had_its_turn=size_bytes > 0, has_more=partition.wanted.fetch_offset < end)
 
 
 class _WaitingFetch:
