@@ -26,7 +26,7 @@ from metadata.commands import (
     SetReplicationThrottle,
     UnregisterBroker,
 )
-from metadata.elections import next_state
+from metadata.elections import next_state, unchanged
 from metadata.image import FIRST_METADATA_VERSION, LATEST_METADATA_VERSION, Image, Topic
 from metadata.in_sync_changes import alter_partitions
 from metadata.leader_choices import elect_leaders
@@ -351,8 +351,8 @@ def _lost_replicas(request: LostReplicasRequest, at: Circumstances) -> Command |
         rules = at.rules_of(at.image.topics[topic_id])
         lost = frozenset((broker.broker_id,))
         change = next_state(topic_id, index, partition, at.image.brokers, rules, lost=lost)
-        if change is not None:
-            changes.append(change)
+        # Where nothing changes its partition epoch does, so that no leader makes it in sync as it saw it before.
+        changes.append(change or unchanged(topic_id, index, partition, at.image.brokers))
     if not changes:
         return Done(index=at.image.applied_index)
     return ChangePartitions(cause=f"broker {broker.broker_id} lost replicas", changes=tuple(changes))

@@ -168,6 +168,25 @@ def led_by(
     return structs.replace(change, eligible_leader_replicas=eligible, last_known_leader=leader, unclean=unclean)
 
 
+def unchanged(topic_id: UUID, index: int, partition: Partition, brokers: Mapping[int, Broker]) -> PartitionChange:
+    """The partition as it is, in a new partition epoch: what was decided before for it is void."""
+    change = _change(
+        topic_id,
+        index,
+        partition,
+        partition,
+        leader=partition.leader,
+        in_sync=partition.in_sync_replicas,
+        brokers=brokers,
+    )
+    return structs.replace(
+        change,
+        leader_broker_epoch=partition.leader_broker_epoch,
+        eligible_leader_replicas=partition.eligible_leader_replicas,
+        last_known_leader=partition.last_known_leader,
+    )
+
+
 def last_resort(partition: Partition, candidates: Collection[int]) -> int:
     """Who leads uncleanly: the last known leader has the most of what can be saved; -1 where there is no candidate."""
     if partition.last_known_leader in candidates:
@@ -229,8 +248,10 @@ def _eligible(
     before = {*partition.in_sync_replicas, *partition.eligible_leader_replicas} - lost
     trusted = {r for r in before if not (rules.counts_unsynced_offsets and _stopped_uncleanly(brokers, r))}
     if before and not trusted and not in_sync:
+        if partition.leader == -1 and partition.leader_epoch == 0:
+            return tuple(r for r in partition.replicas if r in before)  # it was never led, so it is empty
         last = _last_known(partition, -1, lost)
-        return (last,) if last != -1 else tuple(r for r in partition.replicas if r in before)
+        return () if last == -1 else (last,)
     return _without_settled(partition, in_sync, trusted - {*in_sync}, rules)
 
 

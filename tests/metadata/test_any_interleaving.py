@@ -9,22 +9,33 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from metadata import codec
+from metadata.answers import ProducerIdsAllocated
 from metadata.apply import apply
 from metadata.circumstances import TopicPolicy
-from metadata.commands import ChangePartitions, PartitionChange, Proposal
+from metadata.commands import ChangePartitions, Command, Proposal
 from metadata.controller import Controller, ControllerSettings
 from metadata.delta import Delta
 from metadata.image import CommandId, Endpoint, Image, Partition
 from metadata.requests import (
+    AllocateProducerIdsRequest,
     AlterConfigsRequest,
+    AlterPartitionRequest,
     ConfigChange,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
+    ElectLeadersRequest,
     Heartbeat,
+    InSyncReplicasChange,
     LostReplicasRequest,
+    PartitionName,
+    PartitionReassignment,
+    ReassignPartitionsRequest,
     RegistrationRequest,
+    SetReplicationThrottleRequest,
+    UnregisterBrokerRequest,
 )
+from tests.metadata.holders import Holders
 from tests.metadata.world import CLUSTER_ID, an_id
 from wire.errors import RefusedError
 
@@ -46,9 +57,11 @@ class MetadataMachine(RuleBasedStateMachine):
         self.seen = [0, 0]
         self.on_the_way: list[Proposal] = []
         self.leaders: dict = {}
+        self.holders = Holders()
+        self.producer_ids: set[int] = set()
         for controller in self.controllers:
             controller.activated(self.images[0], self.now_ms)
-        for broker_id in (1, 2, 3):
+        for broker_id in (1, 2, 3, 4):
             self.register(0, broker_id, restarts=True, clean=True, wiped=False)
             self.deliver_all()
             self.catch_up(0, 0)
@@ -86,10 +99,14 @@ class MetadataMachine(RuleBasedStateMachine):
         data = codec.encode_proposal(proposal)
         before = self.image
         self.log.append(data)
-        after, delta, _ = apply(before, len(self.log), codec.decode_proposal(data))
+        after, delta, answer = apply(before, len(self.log), codec.decode_proposal(data))
         self.images.append(after)
         self.deltas.append(delta)
-        self.judge(before, after, delta)
+        self.judge(before, after, delta, proposal.command)
+        self.holders.see(before, after, proposal.command)
+        if isinstance(answer, ProducerIdsAllocated) and before.next_producer_id != after.next_producer_id:
+            assert answer.first_producer_id not in self.producer_ids
+            self.producer_ids.add(answer.first_producer_id)
 
     @rule(controller=CONTROLLERS, broker_id=BROKERS, restarts=st.booleans(), clean=st.booleans(), wiped=st.booleans())
     def register(self, controller, broker_id, restarts, clean, wiped):
@@ -166,21 +183,63 @@ class MetadataMachine(RuleBasedStateMachine):
         if topic is None or broker is None or topic.partitions[0].leader == -1:
             return
         state = topic.partitions[0]
-        if broker_id in state.in_sync_replicas:
+        self.leader_wishes(controller, topic, {*state.in_sync_replicas, broker_id})
+
+    @rule(controller=CONTROLLERS, broker_id=BROKERS, name=NAMES)
+    def leave(self, controller, broker_id, name):
+        """A leader drops a follower that has fallen behind."""
+        topic = self.view(controller).topic(name)
+        if topic is not None and broker_id != topic.partitions[0].leader:
+            self.leader_wishes(controller, topic, {*topic.partitions[0].in_sync_replicas} - {broker_id})
+
+    def leader_wishes(self, controller, topic, in_sync):
+        image, state = self.view(controller), topic.partitions[0]
+        if state.leader == -1 or not in_sync <= set(state.replicas):
             return
-        change = PartitionChange(
+        change = InSyncReplicasChange(
             topic_id=topic.topic_id,
             partition=0,
-            expected_partition_epoch=state.partition_epoch,
-            expected_leader_epoch=state.leader_epoch,
-            leader=state.leader,
-            leader_broker_epoch=state.leader_broker_epoch,
-            in_sync_replicas=(*state.in_sync_replicas, broker_id),
-            eligible_leader_replicas=tuple(r for r in state.eligible_leader_replicas if r != broker_id),
-            last_known_leader=state.last_known_leader,
-            joining_broker_epochs=((broker_id, broker.epoch),),
+            leader_epoch=state.leader_epoch,
+            partition_epoch=state.partition_epoch,
+            in_sync_replicas=tuple((r, image.brokers[r].epoch) for r in sorted(in_sync)),
         )
-        self.on_the_way.append(Proposal(command=ChangePartitions(cause="caught up", changes=(change,))))
+        request = AlterPartitionRequest(
+            broker_id=state.leader, broker_epoch=state.leader_broker_epoch, changes=(change,)
+        )
+        self.wish(controller, request)
+
+    @rule(
+        controller=CONTROLLERS,
+        name=NAMES,
+        replicas=st.none() | st.lists(BROKERS, min_size=1, max_size=3, unique=True).map(tuple),
+    )
+    def move(self, controller, name, replicas):
+        wish = PartitionReassignment(name=name, partition=0, replicas=replicas)
+        self.wish(controller, ReassignPartitionsRequest(assignments=(wish,)))
+
+    @rule(
+        controller=CONTROLLERS,
+        name=NAMES,
+        election=st.sampled_from(["PREFERRED", "DESIGNATED", "UNCLEAN"]),
+        leader=st.none() | BROKERS,
+    )
+    def choose(self, controller, name, election, leader):
+        partitions = (PartitionName(name=name, partition=0), PartitionName(name=name, partition=1))
+        self.wish(controller, ElectLeadersRequest(partitions=partitions, election=election, leader=leader))
+
+    @rule(controller=CONTROLLERS, broker_id=BROKERS)
+    def forget(self, controller, broker_id):
+        self.wish(controller, UnregisterBrokerRequest(broker_id=broker_id))
+
+    @rule(controller=CONTROLLERS, broker_id=BROKERS)
+    def allocate(self, controller, broker_id):
+        broker = self.view(controller).brokers.get(broker_id)
+        if broker is not None:
+            self.wish(controller, AllocateProducerIdsRequest(broker_id=broker_id, broker_epoch=broker.epoch))
+
+    @rule(controller=CONTROLLERS, bytes_per_s=st.none() | st.integers(1, 3))
+    def throttle(self, controller, bytes_per_s):
+        self.wish(controller, SetReplicationThrottleRequest(bytes_per_s=bytes_per_s))
 
     def wish(self, controller, request):
         proposer = self.view(controller).brokers.get(1)
@@ -203,7 +262,7 @@ class MetadataMachine(RuleBasedStateMachine):
 
     # What must hold
 
-    def judge(self, before: Image, after: Image, delta: Delta):
+    def judge(self, before: Image, after: Image, delta: Delta, command: Command):
         assert len(self.log) == after.applied_index
         assert Delta.between(before, after) == delta
         rebuilt = Image.of(
@@ -213,13 +272,18 @@ class MetadataMachine(RuleBasedStateMachine):
             topics=after.topics.values(),
             brokers=after.brokers.values(),
             answers=after.answers,
+            next_producer_id=after.next_producer_id,
+            replication_throttle_bytes_per_s=after.replication_throttle_bytes_per_s,
         )
         assert rebuilt == after
         for topic_id, index in delta.partitions():
             new = after.topics[topic_id].partitions[index]
             self.judge_partition(after, new)
             if (old := before.partition(topic_id, index)) is not None:
-                self.judge_step(before, after, old, new)
+                unclean = isinstance(command, ChangePartitions) and any(
+                    c.unclean and (c.topic_id, c.partition) == (topic_id, index) for c in command.changes
+                )
+                self.judge_step(before, after, old, new, unclean=unclean)
             owner = self.leaders.setdefault((topic_id, index, new.leader_epoch), (new.leader, new.leader_broker_epoch))
             assert (new.leader, new.leader_broker_epoch) == owner, "S4: one leader per leader epoch"
 
@@ -227,19 +291,30 @@ class MetadataMachine(RuleBasedStateMachine):
         in_sync, eligible = set(partition.in_sync_replicas), set(partition.eligible_leader_replicas)
         assert not in_sync & eligible
         assert in_sync | eligible <= set(partition.replicas)
+        replicas, adding, removing = (
+            set(some) for some in (partition.replicas, partition.adding_replicas, partition.removing_replicas)
+        )
+        assert len(replicas) == len(partition.replicas), "no replica twice"
+        assert replicas - adding, "there is always a replica that was one before"
+        assert adding | removing <= replicas
+        assert not adding & removing
+        assert (replicas - adding if adding or removing else set()) == set(partition.original_replicas)
+        assert replicas <= image.brokers.keys()
         assert partition.leader == -1 or partition.leader in in_sync
         assert (partition.leader == -1) == (partition.leader_broker_epoch == -1)
 
-    def judge_step(self, before: Image, after: Image, old: Partition, new: Partition):
+    def judge_step(self, before: Image, after: Image, old: Partition, new: Partition, *, unclean: bool):
         assert new.partition_epoch > old.partition_epoch, "S4: partition epochs grow"
         assert new.leader_epoch >= old.leader_epoch, "S4: leader epochs never fall"
         had = {*old.in_sync_replicas, *old.eligible_leader_replicas, old.last_known_leader}
         assert set(new.eligible_leader_replicas) <= had, "S3: nobody becomes eligible out of nothing"
         if new.leader not in (-1, old.leader):
-            assert new.leader in had, "L2: no unclean leader"
+            assert new.leader in had or unclean, "L2: no unclean leader"
             assert after.brokers[new.leader].in_service
         for joined in set(new.in_sync_replicas) - set(old.in_sync_replicas):
             assert before.brokers[joined].in_service, "S9: who joins is in service"
+        for added in set(new.replicas) - set(old.replicas):
+            assert added in new.adding_replicas, "who is new has to catch up before it counts"
 
     @invariant()
     def a_restart_voids_leadership(self):

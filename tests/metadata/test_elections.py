@@ -1,5 +1,7 @@
 """Who leads when brokers come and go, with three replicas: nothing acknowledged is left behind (S3, S10, L2)."""
 
+import itertools
+
 import pytest
 from msgspec import structs
 
@@ -131,6 +133,30 @@ def test_if_all_stopped_uncleanly_the_last_leader_is_the_only_candidate():
     assert (3, (3,), ()) == state(world)
 
 
+def test_if_the_last_leader_lost_its_disk_too_an_operator_chooses():
+    """S10, L2: broker 3 stopped uncleanly with counted records unsynced; the last leader, that had them, is wiped."""
+    world = three_replicas(flush_messages="1000")
+    world.die(1)
+    world.die(1, 2)
+    world.die(1, 2, 3)
+    assert 3 == world.partition("t").last_known_leader
+    world.start(2, incarnation=2, clean=False)
+    assert (-1, (), (3,)) == state(world)
+    world.start(3, incarnation=2, clean=False, directory=900)
+    assert (-1, (), ()) == state(world)
+
+
+def test_a_partition_created_while_nobody_was_there_is_empty_and_led_by_whoever_comes():
+    world = three_replicas(flush_messages="1000")
+    topic = world.image.topic("t")
+    never_led = structs.replace(topic.partitions[0], leader=-1, leader_broker_epoch=-1, last_known_leader=-1)
+    uncleanly = {
+        b: structs.replace(broker, fenced=True, clean_shutdown=False) for b, broker in world.image.brokers.items()
+    }
+    after = next_state(topic.topic_id, 0, never_led, uncleanly, TopicRules.of(topic, {}))
+    assert (-1, (), (1, 2, 3)) == (after.leader, after.in_sync_replicas, after.eligible_leader_replicas)
+
+
 def test_a_clean_restart_does_not_hide_an_unclean_one_just_before():
     world = three_replicas(flush_messages="1000")
     world.die(1)
@@ -178,6 +204,98 @@ def test_a_stopping_leader_hands_over_before_it_is_gone():
     world.settle()
     assert (2, (2, 3), ()) == state(world)
     assert world.image.brokers[1].fenced
+
+
+def test_a_stopping_follower_leaves_where_others_are_in_sync():
+    """So that nobody waits for it with acks=all."""
+    world = three_replicas()
+    world.beat(3, wants_shutdown=True)
+    world.tick()
+    assert (1, (1, 2), ()) == state(world)
+
+
+def test_a_stopping_leader_goes_on_leading_what_only_it_holds_until_it_is_gone():
+    """RF 1 does not hold a stop up, and is read and written up to it."""
+    world = World(brokers=2)
+    world.create("t", (1,), (2,))
+    world.beat(1, wants_shutdown=True)
+    world.tick()
+    assert world.image.brokers[1].in_controlled_shutdown
+    assert [1, 2] == world.leaders("t")
+    world.settle()
+    assert world.beat(1, wants_shutdown=True).should_shut_down
+    assert (-1, (), (1,)) == state(world)
+    world.start(1, incarnation=2)
+    assert 1 == world.partition("t").leader
+
+
+def test_a_stopping_leader_whose_followers_are_behind_keeps_the_partition():
+    world = three_replicas()
+    world.in_sync("t", 1)
+    world.beat(1, wants_shutdown=True)
+    world.tick()
+    assert (1, (1,), (2, 3)) == state(world)
+    world.settle()
+    assert (2, (2,), (1, 3)) == state(world)
+    assert world.beat(1, wants_shutdown=True).should_shut_down
+
+
+def test_a_whole_cluster_stops_in_order_and_comes_back_without_an_operator():
+    world = three_replicas()
+    for broker_id in (1, 2, 3):
+        world.beat(broker_id, wants_shutdown=True)
+    world.settle()
+    assert all(world.beat(broker_id, wants_shutdown=True).should_shut_down for broker_id in (1, 2, 3))
+    world.new_controller()
+    for broker_id in (1, 2, 3):
+        world.start(broker_id, incarnation=2)
+    assert -1 != world.partition("t").leader
+    assert world.image.leader_of(world.image.topic("t"), 0) is not None
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@pytest.mark.parametrize("minimum", [1, 2, 3])
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_all_brokers_killed_at_once_come_back_without_an_operator(order, minimum, relaxed):
+    """S10: kill -9 of everything at RF 3, in whichever order they return."""
+    world = three_replicas(min_in_sync=minimum, **({"flush_messages": "1000"} if relaxed else {}))
+    world.new_controller()
+    for broker_id in order:
+        world.start(broker_id, incarnation=2, clean=False)
+    topic = world.image.topic("t")
+    leader = world.image.leader_of(topic, 0)
+    assert leader is not None
+    assert leader.epoch == world.image.brokers[leader.broker_id].epoch
+    for broker_id in {1, 2, 3} - {*world.partition("t").in_sync_replicas}:
+        world.in_sync("t", *world.partition("t").in_sync_replicas, broker_id)
+    assert {1, 2, 3} == {*world.partition("t").in_sync_replicas}
+
+
+def test_a_leader_restarted_faster_than_its_session_leads_in_a_new_epoch_only():
+    """S10: it never appends in the epoch of its earlier life, and it is no candidate before it has been taken out."""
+    world = three_replicas()
+    before = world.partition("t")
+    world.register(1, incarnation=2, clean=False)
+    assert world.image.leader_of(world.image.topic("t"), 0) is None
+    world.beat(1)
+    world.settle()
+    after = world.partition("t")
+    assert (2, before.leader_epoch + 1, (2, 3)) == (after.leader, after.leader_epoch, after.in_sync_replicas)
+    assert world.image.brokers[1].in_service
+
+
+def test_a_wiped_follower_counts_for_nothing_until_it_has_caught_up():
+    """S1: its id is the same, its disk is not."""
+    world = three_replicas()
+    world.in_sync("t", 1)
+    assert (1, (1,), (2, 3)) == state(world)
+    world.die(2)
+    world.start(2, incarnation=2, directory=900)
+    assert (1, (1,), (3,)) == state(world)
+    world.die(1, 3)
+    assert -1 == world.partition("t").leader
+    world.start(1, incarnation=2, clean=False)
+    assert 1 == world.partition("t").leader
 
 
 def test_nobody_unclean_leads_unless_the_topic_says_so():

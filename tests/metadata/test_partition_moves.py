@@ -184,18 +184,32 @@ def test_a_move_is_not_cancelled_while_only_the_added_replica_is_there(world):
     assert 4 == world.partition("t").leader
 
 
-def test_all_who_hold_what_was_acknowledged_are_not_given_up_together(world):
-    """S3, L2: also where none of them is there to lead."""
+def test_the_last_who_holds_what_was_acknowledged_is_not_given_up():
+    """S3, L2: also where it is not there to lead, a move is not cancelled that would leave it out."""
+    world = World(brokers=5)
+    world.create("t", (1, 2, 3), min_insync_replicas="1")
+    move(world, (4, 5, 2))
+    join(world, 4)
+    world.die(1, 2, 3)
+    world.die(1, 2, 3, 4)
+    assert (-1, (4,)) == (world.partition("t").leader, world.partition("t").eligible_leader_replicas)
+    for wished in (None, (1, 3)):
+        refused = move(world, wished)
+        assert ErrorCode.INVALID_REPLICA_ASSIGNMENT == outcome(refused)
+        assert "only [4] hold all acknowledged records" in refused.refusals[0].message
+
+
+def test_a_partition_without_a_leader_may_be_moved_and_waits_for_it(world):
     world.die(1)
     world.die(1, 2)
     world.die(1, 2, 3)
-    world.start(1, incarnation=2)
-    assert ((), (2, 3)) == (world.partition("t").in_sync_replicas, world.partition("t").eligible_leader_replicas)
-    answer = move(world, (4, 5))
-    assert 1 == answer.changed
-    assert (4, 5, 1, 2, 3) == world.partition("t").replicas
+    assert 1 == move(world, (4, 5)).changed
     world.settle()
     assert -1 == world.partition("t").leader
+    world.start(2, incarnation=2)
+    join(world, 4, 5)
+    world.settle()
+    assert ((4, 5), (), ()) == sets(world)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,10 @@ class World:
         self.controller = Controller(self.settings)
         self.controller.activated(self.image, self.now_ms)
 
+    def restore(self) -> None:
+        """As a node that starts from a snapshot."""
+        self.image = codec.decode_snapshot(codec.encode_snapshot(self.image))
+
     def ask(self, request, *, command_id: CommandId | None = None) -> AdminAnswer:
         """Decide and propose; a RefusedError comes through."""
         decided = self.controller.decide(
