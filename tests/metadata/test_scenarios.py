@@ -1,7 +1,8 @@
 """Conversations between brokers and controller, as files: what is done, and below `----` what the log and image say.
 
-Steps: `brokers N`, `create NAME replicas=1,2/3,1 [config=value...]`, `crash N`, `restart N
-[unclean|wiped]`, `stop N`, `wait MS`, `new controller`, `config NAME config=value`, `show NAME`.
+Steps: `brokers N`, `create NAME replicas=1,2/3,1 [config=value...]`, `crash N`, `restart N [unclean|wiped]`, `stop N`,
+`wait MS`, `new controller`, `config NAME config=value`, `move NAME PARTITION replicas=1,2 | cancel`, `in_sync NAME
+PARTITION replicas=1,2` (as its leader asks), `elect NAME PARTITION KIND [leader=N]`, `show NAME`.
 """
 
 from pathlib import Path
@@ -9,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from metadata.answers import Refused
-from metadata.requests import AlterConfigsRequest, ConfigChange, CreateTopicRequest
+from metadata.requests import (
+    AlterConfigsRequest,
+    ConfigChange,
+    CreateTopicRequest,
+    ElectLeadersRequest,
+    PartitionName,
+    PartitionReassignment,
+    ReassignPartitionsRequest,
+)
 from tests.metadata.world import World
 from wire.errors import RefusedError
 
@@ -82,6 +91,26 @@ class Script:
         self.world.ask(AlterConfigsRequest(name=name, changes=changes(configs)))
         self.world.settle()
 
+    def move(self, name: str, partition: str, how: str = "", *, replicas: str = ""):
+        target = None if how == "cancel" else numbers(replicas)
+        wish = PartitionReassignment(name=name, partition=int(partition), replicas=target)
+        self.told(self.world.ask(ReassignPartitionsRequest(assignments=(wish,))))
+
+    def in_sync(self, name: str, partition: str, *, replicas: str):
+        self.told(self.world.in_sync(name, *numbers(replicas), index=int(partition)))
+        self.world.settle()
+
+    def elect(self, name: str, partition: str, kind: str, *, leader: str = ""):
+        partitions = (PartitionName(name=name, partition=int(partition)),)
+        wanted = int(leader) if leader else None
+        self.told(self.world.ask(ElectLeadersRequest(partitions=partitions, election=kind.upper(), leader=wanted)))
+
+    def told(self, answer):
+        """What an entry answers is noted already; what was decided without one is not."""
+        if answer.index == self.world.image.applied_index and self.notes:
+            return
+        self.notes += [f"refused: {r.code.name}: {r.message}" for r in answer.refusals]
+
     def show(self, name: str):
         topic = self.world.image.topic(name)
         for index, state in enumerate(topic.partitions):
@@ -90,6 +119,15 @@ class Script:
                 f"{name}-{index}: leader {state.leader} ({leads}) epoch {state.leader_epoch}, "
                 f"in sync {list(state.in_sync_replicas)}, eligible {list(state.eligible_leader_replicas)}"
             )
+            if state.is_reassigning:
+                self.notes.append(
+                    f"{name}-{index}: replicas {list(state.replicas)}, adding {list(state.adding_replicas)}, "
+                    f"removing {list(state.removing_replicas)}"
+                )
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def changes(configs: dict[str, str]) -> tuple[ConfigChange, ...]:
