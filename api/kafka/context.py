@@ -15,6 +15,7 @@ from api.kafka.settings import KafkaSettings
 from broker.event_log import logger
 from broker.fetch_sessions import EPOCH_MAX, FetchSessions
 from broker.partition_fetches import FetchSet, Follower, PartitionFetches
+from broker.producer_ids import ProducerIds
 from broker.replication.replica import Replica
 from broker.waiting_room import WaitingRoom
 from kraft.quorum import MetadataQuorum
@@ -33,6 +34,7 @@ class KafkaNode(Protocol):
     cluster_id: str
     quorum: MetadataQuorum
     waiting_room: WaitingRoom
+    producer_ids: ProducerIds
 
     @property
     def image(self) -> Image: ...

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from api.kafka import (
     api_versions,
     fetch,
+    init_producer_id,
     list_offsets,
     offset_for_leader_epoch,
     produce,
@@ -40,6 +41,7 @@ _HANDLERS: Final[Mapping[ApiKey, Handler]] = {
     ApiKey.LIST_OFFSETS: list_offsets.handle,
     ApiKey.METADATA: metadata_api.handle,
     ApiKey.API_VERSIONS: api_versions.handle,
+    ApiKey.INIT_PRODUCER_ID: init_producer_id.handle,
     ApiKey.OFFSET_FOR_LEADER_EPOCH: offset_for_leader_epoch.handle,
 }
 
