@@ -1,0 +1,119 @@
+"""Producers that retry without duplicating: one over HTTP, one a Kafka client that we did not write.
+
+Owns what such a producer knows of each send: acknowledged with its offset, or unknown. Refuses to guess: a sequence
+error although everything before was acknowledged is a defect of the cluster, and is raised.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Sequence
+
+import confluent_kafka
+
+from tests.faults.client import Client
+from tests.faults.history import Outcome, Send
+from tests.faults.record_batches import Producer
+from tests.faults.workload import PAUSE_S, Workload
+
+RETRIED_UNKNOWN_S = 60.0
+DELIVERY_TIMEOUT_MS = 60_000
+MAX_SEQUENCE = 2**31 - 1
+
+
+class ReplicatedWorkload(Workload):
+    """`idempotent` producers over HTTP and `kafka` ones over the Kafka protocol, beside the plain ones."""
+
+    def __init__(
+        self, ports: Sequence[int], kafka_ports: Sequence[int], topic: str, partitions: int, chance: random.Random
+    ) -> None:
+        super().__init__(ports, topic, partitions, chance)
+        self.in_flight = 0
+        self.retried = 0
+        self._bootstrap = ",".join(f"127.0.0.1:{port}" for port in kafka_ports)
+
+    def start_replicated(self, *, idempotent: int = 2, kafka: int = 1) -> None:
+        """Beside those of `start`."""
+        self._begin(self._produce_idempotently, idempotent)
+        self._begin(self._produce_over_kafka, kafka)
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    def _produce_idempotently(self, name: str, chance: random.Random) -> None:
+        """One producer id; in each partition one batch at a time, sent again until it is acknowledged."""
+        clients = [Client(port) for port in self._ports]
+        counter = itertools.count()
+        producers: dict[int, Producer] = {}
+        while not self._stopping.is_set():
+            partition = chance.randrange(self._partitions)
+            producer = producers.get(partition) or chance.choice(clients).new_producer()
+            if producer is None:
+                self._stopping.wait(PAUSE_S)
+                continue
+            values = tuple(f"{partition}/{name}/{next(counter)}" for _ in range(chance.randint(1, 20)))
+            self.in_flight += 1
+            sent = self._until_acknowledged(clients, chance, partition, values, producer)
+            self.in_flight -= 1
+            self._note([sent])
+            next_sequence = (producer.base_sequence + len(values)) % (MAX_SEQUENCE + 1)
+            producers[partition] = producer._replace(base_sequence=next_sequence)
+            if sent.outcome is not Outcome.ACKNOWLEDGED:
+                del producers[partition]
+        for client in clients:
+            client.close()
+
+    def _until_acknowledged(
+        self, clients: list[Client], chance: random.Random, partition: int, values: tuple[str, ...], producer: Producer
+    ) -> Send:
+        began_s = time.monotonic()
+        was_in_doubt = False
+        while True:
+            client = chance.choice(clients)
+            sent, answer = client.send_batch(self._topic, partition, values, producer=producer)
+            if sent.outcome is Outcome.ACKNOWLEDGED:
+                return Send(sent.partition, values, began_s, sent.ended_s, sent.outcome, sent.offsets)
+            if answer is not None:
+                assert answer.status >= 500 or answer.status in {404, 429}, (producer, answer.status, answer.body[:500])
+            was_in_doubt = was_in_doubt or sent.outcome is Outcome.UNKNOWN
+            if time.monotonic() - began_s > RETRIED_UNKNOWN_S or self._stopping.is_set():
+                outcome = Outcome.UNKNOWN if was_in_doubt else Outcome.REFUSED
+                return Send(sent.partition, values, began_s, sent.ended_s, outcome)
+            self.retried += 1
+            self._stopping.wait(PAUSE_S)
+
+    # --- Kafka's protocol ---------------------------------------------------------------------------------------------
+
+    def _produce_over_kafka(self, name: str, chance: random.Random) -> None:
+        """librdkafka with enable.idempotence; what its delivery report calls an error is unknown to us."""
+        producer = confluent_kafka.Producer({
+            "bootstrap.servers": self._bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+            "reconnect.backoff.max.ms": 500,
+            "retry.backoff.ms": 50,
+            "log_level": 0,
+        })  # fmt: skip
+        counter = itertools.count()
+        while not self._stopping.is_set():
+            partition = chance.randrange(self._partitions)
+            self._deliver(producer, partition, f"{partition}/{name}/{next(counter)}")
+            producer.poll(0.01 if self.in_flight > 100 or chance.random() < 0.2 else 0)
+        left = producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
+        assert left == 0, f"{left} messages were neither delivered nor given up by their deadline (L1)"
+
+    def _deliver(self, producer: confluent_kafka.Producer, partition: int, value: str) -> None:
+        began_s = time.monotonic()
+        self.in_flight += 1
+
+        def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+            self.in_flight -= 1
+            key = f"{self._topic}-{partition}"
+            ended_s = time.monotonic()
+            if error is None:
+                self._note([Send(key, (value,), began_s, ended_s, Outcome.ACKNOWLEDGED, (message.offset(),))])
+            else:
+                self.history.append(Send(key, (value,), began_s, ended_s, Outcome.UNKNOWN))
+
+        producer.produce(self._topic, value=value.encode(), partition=partition, on_delivery=delivered)
