@@ -12,6 +12,7 @@ know, and no cut goes behind the one at the first segment (S5).
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from logstore.batch_walk import BrokenBatchError
@@ -21,7 +22,7 @@ from logstore.producer_state import ANYTHING_FORGOTTEN, NOTHING_FORGOTTEN, Produ
 from wire.record_batch import SEQUENCE_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from logstore.batch_walk import BatchHead
     from logstore.disk import Disk
@@ -33,6 +34,10 @@ SNAPSHOT_BATCHES: Final = 1000
 """So many new batches are worth a snapshot at the next checkpoint: a walk over them takes 3 ms."""
 SNAPSHOTS_KEPT: Final = 2
 """Below the synced end, beside those at the segments' beginnings; what lies above may go with a power cut."""
+
+
+NOTHING: Final[Mapping[int, ProducerState]] = MappingProxyType({})
+"""Shared by the thousands of logs that have nothing to save."""
 
 
 class LogProducers:
@@ -55,12 +60,12 @@ class LogProducers:
         self.end_offset = end_offset
         self._disk = disk
         self._folder = folder
-        self._snapshots = snapshots
+        self._snapshots = tuple(snapshots)
         self._state: ProducerState | None = None
         self._known_from = 0
         self._unsaved_batches = 0
-        self._due: dict[int, ProducerState] = {}
-        self._saving: dict[int, ProducerState] = {}
+        self._due = NOTHING
+        self._saving = NOTHING
 
     def __len__(self) -> int:
         """Producers in memory."""
@@ -170,7 +175,7 @@ class LogProducers:
         """Snapshots that a crash left beyond the end go, durably."""
         if self._snapshots and self._snapshots[-1] > log_end_offset:
             remove_snapshots_beyond(self._disk.storage, self._folder, log_end_offset)
-            self._snapshots = [known for known in self._snapshots if known <= log_end_offset]
+            self._snapshots = tuple(known for known in self._snapshots if known <= log_end_offset)
             self.was_cut(log_end_offset)
 
     # ---- cutting
@@ -182,7 +187,7 @@ class LogProducers:
         self._due = {known: state for known, state in self._due.items() if known <= offset}
         if self._snapshots or not self.never_were:
             self._disk.attempt(partial(remove_snapshots_beyond, self._disk.storage, self._folder, offset))
-            self._snapshots = [known for known in self._snapshots if known <= offset]
+            self._snapshots = tuple(known for known in self._snapshots if known <= offset)
 
     def was_cut(self, end_offset: int) -> None:
         """The log ends there now."""
@@ -203,7 +208,7 @@ class LogProducers:
 
         RefusedError(KAFKA_STORAGE_ERROR) where the disk cannot read what it takes.
         """
-        self._due[offset] = self.state(segments).copy()
+        self._due = {**self._due, offset: self.state(segments).copy()}
 
     def secure(self, segments: Segments, base_offset: int) -> None:
         """Segments below the one at `base_offset` are about to go: the checkpoint before that keeps what they say.
@@ -214,9 +219,10 @@ class LogProducers:
         newest = max([0, *snapshots, *(offset for offset in self._due if offset <= base_offset)])
         if newest < min(base_offset, self.end_offset):
             try:
-                self._due[base_offset] = self._state_at(base_offset, list(segments), snapshots)[1]
+                _, state, _ = self._state_at(base_offset, list(segments), snapshots)
             except OSError as error:
                 raise read_refusal(self._folder, error) from error
+            self._due = {**self._due, base_offset: state}
 
     def save_if_new(self, segments: Segments, offset: int, *, batches_min: int = SNAPSHOT_BATCHES) -> None:
         """At the log's end `offset`, where so many batches came since the last one."""
@@ -228,25 +234,25 @@ class LogProducers:
         if not self._due:
             return {}
         assert not self._saving
-        self._saving, self._due = self._due, {}
+        self._saving, self._due = self._due, NOTHING
         self._unsaved_batches = 0
         return {snapshot_path(self._folder, offset): state for offset, state in self._saving.items()}
 
     def end_save(self, segments: Segments, *, synced_end_offset: int) -> list[str]:
         """They are durable; the paths of those that nobody needs any more."""
         known = sorted({*self._snapshots, *self._saving})
-        self._saving = {}
+        self._saving = NOTHING
         first = segments[0].base_offset if len(segments) else 0
         kept = {segment.base_offset for segment in segments}
         kept.update([offset for offset in known if offset <= synced_end_offset][-SNAPSHOTS_KEPT:])
         kept.update([offset for offset in known if offset <= first][-1:])
         kept.update(offset for offset in known if offset > synced_end_offset)
-        self._snapshots = [offset for offset in known if offset in kept]
+        self._snapshots = tuple(offset for offset in known if offset in kept)
         return [snapshot_path(self._folder, offset) for offset in known if offset not in kept]
 
     def save_failed(self) -> None:
         """They are due again."""
-        self._due, self._saving = {**self._saving, **self._due}, {}
+        self._due, self._saving = {**self._saving, **self._due}, NOTHING
 
 
 def _heads(segments: Sequence[Segment], offset: int, end_offset: int) -> Iterator[BatchHead]:
