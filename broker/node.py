@@ -107,7 +107,7 @@ class Node:
             topic_defaults=config.topic_defaults,
             loop=self._loop,
         )
-        self._isr_changes = InSyncReplicasChanges(
+        self._in_sync_changes = InSyncReplicasChanges(
             self.admin,
             broker_id=self.broker_id,
             broker_epoch=lambda: self.broker_epoch,
@@ -126,7 +126,7 @@ class Node:
             waiting_room=self.waiting_room,
             lag_time_max_ms=config.replica_lag_time_max_ms,
             epoch_in_service=self._epoch_in_service,
-            wants_in_sync_change=self._isr_changes.consider,
+            wants_in_sync_change=self._in_sync_changes.consider,
             damaged=self._damaged,
         )
         self._told_damaged: set[tuple[UUID, int]] = set()
@@ -183,7 +183,7 @@ class Node:
         )
         self._heartbeats.lost("DAMAGED", self._directories.damaged())
         self._run(self._heartbeats.run(), "heartbeats")
-        self._run(self._isr_changes.run(), "in-sync replicas")
+        self._run(self._in_sync_changes.run(), "in-sync replicas")
         self._run(self._directories.maintain(), "log maintenance")
 
     async def hand_over(self) -> None:
