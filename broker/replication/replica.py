@@ -258,7 +258,7 @@ class Replica:
                 "few for acks=all by min.insync.replicas: nothing was written; try again when its brokers are back",
             )
         batches = check_batches(buffer, max_batch_bytes=log.config.max_message_bytes)
-        if expected_offset is not None and expected_offset != log.log_end_offset:
+        if expected_offset is not None and expected_offset != log.log_end_offset and not log.duplicate_of(batches):
             raise ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=log.log_end_offset)
         try:
             appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._of.clock.wall_ms())

@@ -200,6 +200,16 @@ async def test_a_conditional_append_at_another_offset_writes_nothing(partition: 
     assert 1 == partition.log.log_end_offset
 
 
+async def test_a_retry_of_a_conditional_append_is_told_of_its_first_time(partition: Partition) -> None:
+    """S13: the condition held when it counted."""
+    replica = partition.lead()
+    for is_duplicate in (False, True):
+        sent = build_batch([(None, b"a", (), 1_000)], producer_id=5, producer_epoch=0, base_sequence=0)
+        appended = await replica.append(sent, acks=ACKS_LEADER, timeout_ms=0, expected_offset=0)
+        assert (0, 0, is_duplicate) == (appended.base_offset, appended.last_offset, appended.is_duplicate)
+    assert 1 == partition.log.log_end_offset
+
+
 async def test_a_corrupt_batch_is_refused_and_writes_nothing(partition: Partition) -> None:
     replica = partition.lead()
     damaged = batch(b"a")
