@@ -106,6 +106,7 @@ KEYS: Final[dict[str, Key]] = {
     "log.retention.check.interval.ms": Key("log_retention_check_interval_ms", integer(100, LONG_MAX)),
     "log.flush.offset.checkpoint.interval.ms": Key("log_flush_offset_checkpoint_interval_ms", integer(100, INT_MAX)),
     "log.max.open.files": Key("log_max_open_files", integer(16, 1_000_000)),
+    "producer.id.expiration.ms": Key("producer_id_expiration_ms", integer(1000, INT_MAX)),
     # broker-wide defaults of topic settings; the more exact unit wins, as in Kafka
     "log.retention.hours": Key("", integer(-1, INT_MAX), "retention.ms", _MILLISECONDS_A_HOUR),
     "log.retention.minutes": Key("", integer(-1, INT_MAX), "retention.ms", 60_000),
@@ -183,7 +184,7 @@ offsets.retention.check.interval.ms offsets.retention.minutes offsets.topic.comp
 offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
 password.encoder.cipher.algorithm password.encoder.iterations password.encoder.key.length
 password.encoder.keyfactory.algorithm password.encoder.old.secret password.encoder.secret port host.name
-principal.builder.class producer.id.expiration.check.interval.ms producer.id.expiration.ms
+principal.builder.class producer.id.expiration.check.interval.ms
 producer.purgatory.purge.interval.requests queued.max.requests quota.window.num quota.window.size.seconds
 remote.fetch.max.wait.ms remote.log.manager.copier.thread.pool.size remote.log.manager.task.interval.ms
 remote.log.manager.thread.pool.size remote.log.metadata.manager.class.name

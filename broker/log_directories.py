@@ -102,6 +102,7 @@ class LogDirectories:
             flusher=flusher,
             defaults=self.defaults,
             reserved_bytes=self._config.log_dir_reserved_bytes,
+            producer_id_expiration_ms=self._config.producer_id_expiration_ms,
             open_files_max=max(1, self._config.log_max_open_files // len(self._config.log_directories)),
         )
 

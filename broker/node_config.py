@@ -98,6 +98,7 @@ class NodeConfig:
     log_retention_check_interval_ms: int = 300_000
     log_flush_offset_checkpoint_interval_ms: int = 60_000
     log_max_open_files: int = 1_000
+    producer_id_expiration_ms: int = 86_400_000
     topic_defaults: Mapping[str, str] = field(default_factory=dict)  # topic key -> text, only what was set
 
     log_level: str = "info"
