@@ -17,7 +17,7 @@ from cli.record_format import PLAIN, WIDE, ConsumedRecord, Formatter, json_docum
 WAIT_MS: Final = 5_000
 WAIT_AMONG_TOPICS_MS: Final = 100
 UNREADABLE_PAUSE_S: Final = 0.2
-UNREADABLE_PATIENCE_S: Final = 10.0
+UNREADABLE_PATIENCE_S: Final = 30.0
 
 
 @command()

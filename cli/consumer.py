@@ -5,6 +5,7 @@ what was returned (or what the cluster no longer has, or its disk has lost, whic
 consumer has no group.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from cli.record_format import ConsumedRecord, from_answer
 
 POLL_RECORDS: Final = 20_000
 POLL_BYTES: Final = 2 << 20
+ATTEMPT_S: Final = 5.0
+"""So much longer than it was asked to wait may a node take, before another one is asked: it may be paused."""
+AHEAD_PATIENCE_S: Final = 10.0
 OUT_OF_RANGE: Final = 416
 DAMAGED: Final = 50002  # the body's error_code
 Notice = Callable[[str], None]
@@ -35,6 +39,8 @@ class TopicConsumer:
         self._path = f"{CLUSTER}/topics/{segment(topic)}/partitions"
         self._span = span
         self._waits = waits
+        self._has_read: set[int] = set()  # partitions whose position the cluster itself told by its records
+        self._ahead_since_s: dict[int, float] = {}
         self._floors: dict[int, int] = {}  # a start that lies ahead: what comes before it is not for us
         self._ends: dict[int, int] = {}
         listed = {entry["partition_id"]: entry for entry in client.get_list(self._path)}
@@ -64,7 +70,8 @@ class TopicConsumer:
         }
         path = f"{self._path}/-/records:consume?timeout={wait_ms}"
         try:
-            answer = self._client.send("POST", path, wish, repeatable=True, wait_s=wait_ms / 1000)
+            wait_s = wait_ms / 1000
+            answer = self._client.send("POST", path, wish, repeatable=True, wait_s=wait_s, attempt_s=wait_s + ATTEMPT_S)
         except RequestFailure as failure:
             if failure.error_code == DAMAGED and "partition_id" in failure.document:
                 self._skip_damaged(failure.document, notice)
@@ -90,6 +97,8 @@ class TopicConsumer:
         floor, end = self._floors[partition], self._ends.get(partition)
         records = from_answer(self.topic, part["records"])
         self.unreadable.pop(partition, None)
+        self._ahead_since_s.pop(partition, None)
+        self._has_read.update([partition] if records else [])
         self.positions[partition] = max(self.positions[partition], part["next_offset"])
         if records and (records[0].offset < floor or (end is not None and records[-1].offset >= end)):
             records = [record for record in records if floor <= record.offset and (end is None or record.offset < end)]
@@ -144,12 +153,19 @@ class TopicConsumer:
         self._drop_finished()
 
     def _skip_deleted(self, notice: Notice) -> None:
-        """Retention (or a deletion) was faster than we: go on with the oldest that is left."""
+        """Retention (or a deletion) was faster than we: go on with the oldest that is left.
+
+        An offset above the end is waited for at first: a new leader may be a moment behind what the last one showed,
+        and to go back would print records twice. What stays gone was given up by an unclean election.
+        """
         moved = False
         for partition, offset in list(self.positions.items()):
             bounds = self._client.get(f"{self._path}/{partition}/offset")
             allowed = max(bounds["earliest_offset"], min(offset, bounds["latest_offset"]))
-            if allowed != offset:
+            if allowed < offset and self._is_patient_with(partition):
+                self._mark_unreadable(partition, f"offset {offset} is not there yet", notice)
+                moved = True
+            elif allowed != offset:
                 notice(
                     f"kraft: {self.topic} partition {partition}: offset {offset} is not there, going on at {allowed}"
                 )
@@ -158,3 +174,7 @@ class TopicConsumer:
         self._drop_finished()
         if not moved:
             raise Failure(f"topic {self.topic}: the cluster refuses offsets that it says it has; try again")
+
+    def _is_patient_with(self, partition: int) -> bool:
+        since_s = self._ahead_since_s.setdefault(partition, time.monotonic())
+        return partition in self._has_read and time.monotonic() - since_s < AHEAD_PATIENCE_S
