@@ -64,6 +64,7 @@ class GuardedConnection(web.RequestHandler):
         if self._address is None:
             return
         before = self._request_count
+        in_body = self._payload is not None and not self._payload.is_eof()
         super().data_received(data)
         if self._request_count != before:
             self._head_arrived()
@@ -71,7 +72,7 @@ class GuardedConnection(web.RequestHandler):
                 self._payload = self._messages[-1][1]
                 if self._payload is EMPTY_PAYLOAD and not data.endswith(b"\r\n\r\n"):
                     self._await_head()  # a further head has begun in the same bytes
-        elif self._head_timer is None and (self._payload is None or self._payload.is_eof()):
+        elif data and not in_body and self._head_timer is None:  # aiohttp itself comes with no data, to parse on
             self._await_head()
 
     def _await_head(self) -> None:
