@@ -15,7 +15,7 @@ import msgspec
 
 from api.http.errors import RETRIABLE, ApiError, Outcome, bad_request, too_large
 from api.http.idempotence import PRODUCER_SEQ
-from api.http.leading import Target, Write, at_leader
+from api.http.leading import Target, Write, at_leader, while_it_leads
 from metadata.topic_configs import in_force
 from wire.record_batch import HEADER_BYTES, Compression, build_batch, read_header
 
@@ -155,6 +155,7 @@ async def append_batches(
     """Append at the leader, whoever that becomes, within `options.timeout_ms`."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + options.timeout_ms / 1000
+    target = Target(context, topic, partition, options.may_forward)
     header = read_header(batches)
     is_idempotent = header is not None and header.producer_id >= 0
 
@@ -173,10 +174,16 @@ async def append_batches(
         query = {"acks": str(options.acks), "timeout": str(left_ms())}
         if options.expected_offset is not None:
             query["expected_offset"] = str(options.expected_offset)
-        return _placed(await context.forwarder.append(leader, topic, partition, batches, query), leader)
+        try:
+            async with while_it_leads(target, leader):
+                answer = await context.forwarder.append(leader, topic, partition, batches, query)
+        except TimeoutError:
+            message = f"broker {leader.broker_id} took records as the leader, leads no longer, and has not answered"
+            raise ApiError(503, RETRIABLE, message, outcome=Outcome.UNKNOWN) from None
+        return _placed(answer, leader)
 
     return await at_leader(
-        Target(context, topic, partition, options.may_forward),
+        target,
         here=here,
         there=there,
         wait_s=options.timeout_ms / 1000,

@@ -85,7 +85,7 @@ class ApiError(Exception):
 
 
 class StaleRouteError(ApiError):
-    """This node is not (or not yet) the leader that the request looked for: nothing was done; try again."""
+    """This node is not (or not quite yet) the leader that the request looked for: nothing was done; try again."""
 
 
 _STATUS: Final[dict[ErrorCode, tuple[int, int]]] = {
@@ -132,7 +132,12 @@ _RETRIABLE: Final = frozenset(
 )
 
 _STALE_ROUTE: Final = frozenset(
-    {ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH}
+    {
+        ErrorCode.LEADER_NOT_AVAILABLE,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.OFFSET_NOT_AVAILABLE,
+    }
 )
 
 

@@ -16,6 +16,7 @@ from api.http.leading import Target, at_leader
 from api.http.media import RECORD_BATCH
 from api.http.routing import leader_headers
 from logstore.log_answers import OffsetOutOfRangeError
+from wire.errors import ErrorCode, RefusedError
 
 if TYPE_CHECKING:
     from api.http.context import Context
@@ -100,15 +101,29 @@ async def fetch_batches(
     return await at_leader(target, here=here, there=there, wait_s=answer_by_s - now_s())
 
 
+def latest_offset(replica: Replica) -> int:
+    """The next offset that will be readable; OFFSET_NOT_AVAILABLE for a moment after an election (KIP-207).
+
+    The high watermark of a new leader may be below what its predecessor showed: told as the latest offset it would lead
+    a reader back.
+    """
+    if replica.knows_high_watermark:
+        return replica.latest_offset
+    raise RefusedError(
+        ErrorCode.OFFSET_NOT_AVAILABLE,
+        f"the new leader of {replica.topic}-{replica.partition} does not know the latest offset yet: try again",
+    )
+
+
 def start_of(replica: Replica, wanted: FetchFrom) -> int:
     """The offset that a wish comes to."""
     if wanted.timestamp_ms is not None:
         found = replica.offset_for_timestamp(wanted.timestamp_ms)
-        return replica.latest_offset if found is None else found.offset
+        return latest_offset(replica) if found is None else found.offset
     if wanted.offset == EARLIEST:
         return replica.earliest_offset
     if wanted.offset == LATEST:
-        return replica.latest_offset
+        return latest_offset(replica)
     assert isinstance(wanted.offset, int)
     return wanted.offset
 

@@ -13,6 +13,7 @@ doubt too (S13); once a try was in doubt, so is the whole, whatever a later one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -30,16 +31,20 @@ from broker.errors import OutcomeUnknownError
 from wire.errors import ErrorCode, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from api.http.context import Context
     from broker.replication.replica import Replica
     from metadata.image import Broker, Image, Topic
 
 T = TypeVar("T")
+Leader = tuple[int, int] | None
+"""Broker id and epoch: a broker that restarted is another one."""
 
 WAIT_FIRST_S: Final = 0.01
 WAIT_MAX_S: Final = 0.2
+LOOK_S: Final = 0.25
+"""How often it is looked whether a broker that has not answered yet still leads."""
 
 
 class Write(enum.Enum):
@@ -77,6 +82,7 @@ async def at_leader(
     pause = WAIT_FIRST_S
     in_doubt = False
     while True:
+        asked = _leader_now(target)
         try:
             return await _try(target, here, there, write)
         except ApiError as error:
@@ -84,7 +90,7 @@ async def at_leader(
             if in_doubt and error.outcome is not Outcome.WRITTEN:
                 error.outcome = Outcome.UNKNOWN
             may_retry = target.may_forward and (isinstance(error, StaleRouteError) or _is_repeatable(error, write))
-            if not may_retry or loop.time() + pause - began > _patience_s(target, wait_s, write):
+            if not may_retry or loop.time() + pause - began > _patience_s(target, wait_s, write, asked):
                 raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, WAIT_MAX_S)
@@ -94,12 +100,21 @@ def _is_repeatable(error: ApiError, write: Write | None) -> bool:
     return write is Write.IDEMPOTENT and error.outcome is Outcome.UNKNOWN and error.status in (503, 507)
 
 
-def _patience_s(target: Target, wait_s: float, write: Write | None) -> float:
-    """How long to go on trying, as things are now."""
+def _patience_s(target: Target, wait_s: float, write: Write | None, asked: Leader) -> float:
+    """How long to go on trying, as things are now; `asked` is who led when it was tried last."""
     context, topic, partition, _ = target
+    now = _leader_now(target)
+    if write is not None and now is not None and now != asked:
+        return wait_s
     if write is not None and not context.is_draining and _others_may_lead(context.node.image, topic, partition):
         return wait_s
     return min(wait_s, context.settings.leader_wait_s)
+
+
+def _leader_now(target: Target) -> Leader:
+    topic = target.context.node.image.topics.get(target.topic.topic_id)
+    leader = None if topic is None else target.context.node.image.leader_of(topic, target.partition)
+    return None if leader is None else (leader.broker_id, leader.epoch)
 
 
 def _others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
@@ -112,6 +127,31 @@ def _others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
     if leader is not None:
         candidates.discard(leader.broker_id)
     return any((broker := image.brokers.get(candidate)) and broker.in_service for candidate in candidates)
+
+
+@contextlib.asynccontextmanager
+async def while_it_leads(target: Target, leader: Broker) -> AsyncIterator[None]:
+    """Wait for a leader as long as it leads, and a moment longer: then TimeoutError, what it did is unknown (S15).
+
+    A broker that was paused or cut off while it held a request says nothing until the request's own timeout.
+    """
+    loop = asyncio.get_running_loop()
+    leads = (leader.broker_id, leader.epoch)
+    timer: asyncio.TimerHandle
+    async with asyncio.timeout(None) as until:
+
+        def look() -> None:
+            nonlocal timer
+            if _leader_now(target) == leads:
+                timer = loop.call_later(LOOK_S, look)
+            else:
+                until.reschedule(loop.time() + target.context.settings.former_leader_wait_s)
+
+        timer = loop.call_later(LOOK_S, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def _try(

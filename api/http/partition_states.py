@@ -44,7 +44,8 @@ class PartitionState(Struct):
     topic_name: str
     partition_id: int
     log_start_offset: int
-    high_watermark: int
+    high_watermark: int | None
+    """None: a new leader does not know it yet (KIP-207). Its own would be too low, acknowledged records lie above."""
     log_end_offset: int
     size_bytes: int
     followers: list[FollowerState]
@@ -100,7 +101,7 @@ def _state_here(context: Context, topic: Topic, partition: int) -> PartitionStat
         topic.name,
         partition,
         replica.earliest_offset,
-        replica.high_watermark,
+        replica.high_watermark if replica.knows_high_watermark else None,
         log.log_end_offset,
         log.size_bytes,
         followers_of(replica),

@@ -8,6 +8,7 @@ import msgspec
 
 from api.http.context import context_of
 from api.http.errors import NOT_FOUND, ApiError, bad_request
+from api.http.fetching import latest_offset
 from api.http.leading import Target, at_leader
 from api.http.parameters import Parameters, parse_integer
 from api.http.partition_resources import condition_of, partition_resource, replica_resource
@@ -139,11 +140,11 @@ def _offsets_of(replica: Replica, topic: Topic, partition: int, timestamp_ms: in
         "topic_name": topic.name,
         "partition_id": partition,
         "earliest_offset": replica.earliest_offset,
-        "latest_offset": replica.latest_offset,
+        "latest_offset": latest_offset(replica),
         "leader_epoch": replica.leader_epoch,
     }
     if timestamp_ms is not None:
         found = replica.offset_for_timestamp(timestamp_ms)
-        answer["offset"] = replica.latest_offset if found is None else found.offset
+        answer["offset"] = latest_offset(replica) if found is None else found.offset
         answer["timestamp"] = None if found is None else found.timestamp_ms
     return answer

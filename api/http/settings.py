@@ -53,6 +53,8 @@ class HttpSettings:
     """Kafka's request.timeout.ms; an election of the quorum takes a second or two of it."""
     leader_wait_s: float = 2.0
     """How long a request waits for a leader that is just being elected or made known, within its own timeout."""
+    former_leader_wait_s: float = 2.0
+    """How long the answer of a broker that leads no longer is waited for: after that it is paused, cut off or gone."""
     unknown_topic_wait_s: float = 0.25
     """A topic created on one node is known to the others some milliseconds later; so long it is not called unknown."""
     first_receipt_wait_s: float = 0.025

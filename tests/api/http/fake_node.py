@@ -42,6 +42,8 @@ class FakeLog:
         self.log_start_offset = 0
         self.log_end_offset = 0
         self.producers = ProducerState()
+        self.led_since = 0
+        """Where the leader's epoch began; the high watermark is known from there on."""
         self.followers = ()
         self.damaged: tuple[int, int] | None = None
         """The first offset that the disk lost, and the one to read on from."""
@@ -58,6 +60,7 @@ class FakeReplica:
     def __init__(self, log: FakeLog, config: LogConfig, leader_epoch: int, failures: list[Exception]) -> None:
         self.log = log
         self.leader_epoch = leader_epoch
+        self.topic, self.partition = "t", 0
         self._config = config
         self._failures = failures
 
@@ -67,6 +70,10 @@ class FakeReplica:
     @property
     def high_watermark(self) -> int:
         return self.log.log_end_offset
+
+    @property
+    def knows_high_watermark(self) -> bool:
+        return self.high_watermark >= self.log.led_since
 
     @property
     def earliest_offset(self) -> int:

@@ -1,6 +1,7 @@
 """A leader that moves or dies costs the writer time, not the write; what nobody can take over is told soon."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,7 +16,7 @@ IDEMPOTENT = {"Producer-Id": "7", "Producer-Epoch": "0", "Producer-Seq": "0"}
 
 @pytest.fixture
 def settings():
-    return quick(leader_wait_s=0.05)
+    return quick(leader_wait_s=0.05, former_leader_wait_s=0.1)
 
 
 @pytest.fixture
@@ -39,7 +40,6 @@ async def waits(api: Api, node: int, **options: object) -> asyncio.Task:
     writing = asyncio.create_task(api("POST", RECORDS, node=node, headers=headers, **options))
     await asyncio.wait([writing], timeout=0.4)
     assert not writing.done(), writing.result()
-    assert [] == values(api)
     return writing
 
 
@@ -102,6 +102,43 @@ async def test_a_listener_that_closes_waits_for_nobody(api):
     assert (503, "not_written") == (answer.status, answer.body["outcome"])
 
 
+@pytest.fixture
+async def paused_leader(api: Api) -> AsyncIterator[Api]:
+    """Broker 1 takes connections and what is sent on them, and says nothing."""
+    writers = []
+
+    async def silent(reader, writer):
+        writers.append(writer)
+        await reader.read(-1)
+        writer.close()
+
+    port = api.cluster.listeners[0].port
+    await api.cluster.listeners[0].stop()
+    async with await asyncio.start_server(silent, "127.0.0.1", port):
+        yield api
+        await api.cluster.context(3).forwarder.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+async def test_an_idempotent_write_is_taken_from_a_paused_leader_when_it_leads_no_longer(paused_leader):
+    api = paused_leader
+    writing = await waits(api, 3, headers=IDEMPOTENT)
+    api.cluster.fence(1)
+    answer = await asyncio.wait_for(writing, 10)
+    assert (200, "2", 0) == (answer.status, answer.headers["X-Leader-Id"], answer.body["offset"])
+    assert [b"a"] == values(api)
+
+
+async def test_a_plain_write_at_a_paused_leader_is_unknown_when_it_leads_no_longer(paused_leader):
+    """It may have reached a follower before; its caller need not wait for its whole timeout to hear that."""
+    api = paused_leader
+    writing = await waits(api, 3)
+    api.cluster.fence(1)
+    answer = await asyncio.wait_for(writing, 10)
+    assert (503, 50003, "unknown") == (answer.status, answer.body["error_code"], answer.body["outcome"])
+    assert [] == values(api), "it was not sent to another"
+
+
 @pytest.mark.parametrize("node", [1, 3])
 async def test_too_few_replicas_is_told_at_once(api, node):
     """Nobody knows when they come back; the caller does not wait for it here."""
@@ -135,3 +172,39 @@ async def test_an_idempotent_write_survives_the_death_of_its_leader_in_the_middl
     answer = await asyncio.wait_for(writing, 10)
     assert (200, 0, True) == (answer.status, answer.body["offset"], answer.body["duplicate"])
     assert [b"a"] == values(api)
+
+
+@pytest.mark.parametrize("node", [1, 3])
+async def test_the_latest_offset_is_not_told_before_the_new_leader_knows_it(api, node):
+    """KIP-207: its high watermark may be below what was readable before; it would lead a reader back."""
+    assert 200 == (await api("POST", RECORDS, json={})).status
+    log = api.cluster.log("t")
+    log.led_since = 2
+    partition = "/v3/clusters/-/topics/t/partitions/0"
+    for path in (
+        f"{partition}/offset",
+        f"{partition}/offset?timestamp=9999999999999",
+        f"{partition}/records?offset=latest",
+    ):
+        answer = await api("GET", path, node=node)
+        assert (503, 50003) == (answer.status, answer.body["error_code"]), answer.body
+    assert (await api("GET", partition, node=node)).body["high_watermark"] is None
+    assert 200 == (await api("GET", f"{partition}/records?offset=0", node=node)).status, "what it knows it tells"
+
+
+class TestMoment:
+    @pytest.fixture
+    def settings(self):
+        return quick(leader_wait_s=10.0, fetch_timeout_s=10.0)
+
+    @pytest.mark.parametrize("node", [1, 3])
+    async def test_the_moment_until_it_knows_is_waited_out(self, api, node):
+        assert 200 == (await api("POST", RECORDS, json={})).status
+        log = api.cluster.log("t")
+        log.led_since = 2
+        asked = asyncio.create_task(api("GET", "/v3/clusters/-/topics/t/partitions/0/offset", node=node))
+        await asyncio.wait([asked], timeout=0.1)
+        assert not asked.done()
+        log.led_since = 1
+        answer = await asyncio.wait_for(asked, 10)
+        assert (200, 1) == (answer.status, answer.body["latest_offset"])
