@@ -7,6 +7,7 @@ before and after is served.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
@@ -83,12 +84,16 @@ def mark_damaged(log: PartitionLog, offset: int) -> None:
 
 
 def forget_gaps(log: PartitionLog) -> None:
-    """Segments were cut away: damage that went with them needs no more care. Missing synced records stay missing."""
+    """Segments were cut away: damage that went with them is forgotten, durably, for other batches will lie there.
+
+    Missing synced records stay missing. OSError takes the directory offline.
+    """
     if log.damaged_from is None or log.recovery_point.offset > log.log_end_offset:
         return
     gaps = [gap for segment in log.segments for gap in segment.gaps]
     log.damaged_from = gaps[0].offset if gaps else None
     save_gaps(log.disk.storage, log.folder, gaps)
+    log.disk.attempt(partial(log.disk.storage.fsync_directory, log.folder))
 
 
 def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:

@@ -237,6 +237,7 @@ class PartitionLog:
         Every CRC is checked, nothing is copied. CORRUPT_MESSAGE for a broken batch, one that is not at the log's end
         (beyond it where compaction leaves holes), or of an older epoch (S4): nothing was written.
         """
+        self._check_writable()
         epochs = self.leader_epochs
         epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
         may_have_holes = self.config.compacts

@@ -1,0 +1,153 @@
+"""A damaged replica that is copied anew from its leader is whole afterwards, whatever happens on the way (S10, S18)."""
+
+from random import Random
+
+import pytest
+
+from logstore.log_config import LogConfig
+from tests.logstore.owner import TOPIC_ID, Owner, append, batch, read_all
+from tests.logstore.simulated_storage import SimulatedStorage
+from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import stamp
+
+ONE_BATCH = len(batch([b"record-00"]))
+CONFIG = LogConfig(segment_bytes=4 * ONE_BATCH, index_interval_bytes=100)
+RECORDS = 10
+
+
+def a_damaged_log(*, position: int = ONE_BATCH + 65, segment: int = 0):
+    """Synced, checkpointed, killed; then a bit fell over, and a reader has met it."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    for index in range(RECORDS):
+        append(log, [b"record-%02d" % index])
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    file = storage.file(log.segments[segment].file.path)
+    for image in (file.live, file.durable):
+        image[position] ^= 1
+    storage.kill()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    with pytest.raises(RefusedError) as refusal:
+        read_all(log)
+    assert ErrorCode.CORRUPT_MESSAGE == refusal.value.code
+    assert log.damaged_from is not None
+    return storage, owner, log
+
+
+def fetched(first: int) -> bytes:
+    """What the leader sends: all from `first` on."""
+    sent = bytearray()
+    for index in range(first, RECORDS):
+        one = batch([b"record-%02d" % index])
+        stamp(one, 0, base_offset=index, leader_epoch=1)
+        sent += one
+    return bytes(sent)
+
+
+def expected(first: int):
+    return [(index, b"record-%02d" % index) for index in range(first, RECORDS)]
+
+
+@pytest.mark.parametrize("start", [0, 3, RECORDS])
+def test_a_damaged_log_that_starts_anew_takes_the_leaders_copy(start):
+    _, owner, log = a_damaged_log()
+    with pytest.raises(RefusedError, match="damaged"):
+        log.append_replicated(fetched(0), now_ms=0)
+    log.truncate_fully_and_start_at(start)
+    assert log.damaged_from is None
+    if start < RECORDS:
+        log.append_replicated(fetched(start), now_ms=0)
+    owner.settle()
+    assert (expected(start), RECORDS) == (read_all(log), log.durable_end_offset)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("copied", [0, 1, 3, RECORDS])
+@pytest.mark.parametrize("is_synced", [False, True])
+def test_no_power_cut_brings_the_damage_back(seed, copied, is_synced):
+    storage, owner, log = a_damaged_log()
+    log.truncate_fully_and_start_at(0)
+    log.append_replicated(fetched(0)[: copied * ONE_BATCH], now_ms=0)
+    if is_synced:
+        owner.settle()
+    storage.crash(Random(seed))
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert log.damaged_from is None
+    found = read_all(log)
+    assert expected(0)[: len(found)] == found
+    assert not is_synced or copied == len(found)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_that_is_cut_away_with_the_end_stays_away(seed):
+    storage, owner, log = a_damaged_log(segment=1)
+    log.truncate_to(5)
+    assert log.damaged_from is None
+    end = log.log_end_offset
+    log.append_replicated(fetched(end)[:ONE_BATCH], now_ms=0)
+    if seed % 2:
+        owner.settle()
+    storage.crash(Random(seed))
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert log.damaged_from is None
+    found = read_all(log)
+    assert expected(0)[: len(found)] == found
+    assert len(found) >= end + seed % 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_copy_that_a_power_cut_interrupts_is_empty_damaged_or_right_but_never_wrong(seed):
+    """Somewhere between the old log and the new one."""
+    storage, _, log = a_damaged_log()
+    storage.fail("rename", 5, times=1 + seed % 3)
+    with pytest.raises(OSError, match="Input/output"):
+        log.truncate_fully_and_start_at(0)
+    storage.crash(Random(seed))
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    log.truncate_fully_and_start_at(0)
+    log.append_replicated(fetched(0), now_ms=0)
+    assert expected(0) == read_all(log)
+
+
+def test_a_log_whose_synced_end_is_lost_starts_anew_too():
+    """Records are missing at the end: nothing may be appended there, and all of it may be copied again."""
+    storage, _, log = a_damaged_log()
+    path = log.segments[2].file.path
+    storage.kill()
+    file = storage.file(path)
+    del file.live[ONE_BATCH:]
+    del file.durable[ONE_BATCH:]
+    owner = Owner(storage).open(CONFIG)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert log.damaged_from is not None
+    log.truncate_fully_and_start_at(0)
+    log.append_replicated(fetched(0), now_ms=0)
+    owner.settle()
+    assert (None, expected(0)) == (log.damaged_from, read_all(log))
+
+
+def test_after_a_kill_a_follower_reports_as_durable_only_what_a_sync_of_its_own_has_confirmed():
+    """S10, S2: a kill leaves bytes in the page cache; a power cut may still take them."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    log.append_replicated(fetched(0)[: 4 * ONE_BATCH], now_ms=0)
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    log.append_replicated(fetched(4), now_ms=0)
+    log.advance_high_watermark(RECORDS)
+    storage.kill()
+    owner = Owner(storage)
+    owner.directory.open(lambda topic_id, name: CONFIG)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert (4, RECORDS) == (log.durable_end_offset, log.log_end_offset)
+    assert log.high_watermark <= 4
+    owner.settle()
+    assert RECORDS == log.durable_end_offset
+    storage.crash(Random(1))
+    assert RECORDS == Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0].log_end_offset
