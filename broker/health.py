@@ -150,6 +150,7 @@ def _lost(partitions: list[NamedPartition]) -> str:
     """No replica is left that holds all committed records: only an operator may choose what is given up (L2)."""
     return (
         f"{len(partitions)} of them ({_names(partitions)}) lost the directory of their last replica: with its disk back"
-        " in place, or to go on without what is lost, elect one of the replicas uncleanly, or set"
-        " unclean.leader.election.enable=true on the topic for a moment"
+        " in place, or to go on without what is lost, say so: `kraft partition transfer-leader "
+        f"{partitions[0][0]}-{partitions[0][1]} --unclean`, or unclean.leader.election.enable=true on the topic for a "
+        "moment"
     )

@@ -90,7 +90,7 @@ def test_a_partition_that_lost_its_last_replica_waits_for_an_operator():
     world.start(1, incarnation=2, directory=900)
     reasons = health(world).reasons
     assert "1 partition (pay-0) has no leader" == reasons[0]
-    assert "uncleanly" in reasons[1]
+    assert "kraft partition transfer-leader pay-0 --unclean" in reasons[1]
 
 
 def test_many_partitions_are_counted_and_a_few_of_them_named():
