@@ -14,7 +14,14 @@ from broker.errors import OutcomeUnknownError
 from broker.node import Node  # noqa: TC001 - one place for imports, as everywhere
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
 from metadata.image import Partition
-from metadata.requests import AlterConfigsRequest, ConfigChange, PartitionReassignment, ReassignPartitionsRequest
+from metadata.requests import (
+    AlterConfigsRequest,
+    ConfigChange,
+    ElectLeadersRequest,
+    PartitionName,
+    PartitionReassignment,
+    ReassignPartitionsRequest,
+)
 from tests.broker.nodes import Cluster, create, ready, until, values
 from tests.broker.replication.brokers import values_of
 from wire.errors import ErrorCode, RefusedError
@@ -282,3 +289,50 @@ async def test_a_broker_that_stops_in_good_order_fails_no_write(tmp_path: Path) 
         assert [] == doubtful, "every write was answered yes, or refused with nothing written"
         for offsets in written.values():
             assert sorted(set(offsets)) == offsets
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+async def test_s19_a_failed_disk_costs_a_broker_its_replicas_and_nobody_a_record(tmp_path: Path, role: str) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(
+            three.nodes[1], "pay", partitions_count=3, replication_factor=3, min_insync_replicas="2"
+        )
+        for partition in range(3):
+            await three.send(topic_id, b"a", partition)
+        leader = three.state(topic_id).leader
+        failed = leader if role == "leader" else next(n for n in (1, 2, 3) if n != leader)
+        for directory in three.nodes[failed]._directories._directories:
+            directory._disk.fail(OSError(5, "Input/output error"))
+        for partition in range(3):
+            assert 1 == await three.send(topic_id, b"b", partition)
+            assert failed not in three.state(topic_id, partition).in_sync_replicas
+            assert [b"a", b"b"] == await values(await three.leading(topic_id, partition))
+
+
+async def test_an_idle_follower_stays_in_sync(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        before = three.state(topic_id)
+        await asyncio.sleep(2.0)  # sleeps: longer than replica.lag.time.max.ms
+        for n in range(5):
+            await three.send(topic_id, b"%d" % n)
+        assert before == three.state(topic_id)
+
+
+async def test_a_write_under_way_survives_the_move_of_its_leader(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="3")
+        await three.send(topic_id, b"a")
+        old = three.state(topic_id).leader
+        leader = await three.leading(topic_id)
+        slow, heir = (n for n in (1, 2, 3) if n != old)
+        three.nodes[slow]._fetchers.unfollow(leader.key)  # all but this one have it when the leader moves
+        sending = asyncio.create_task(leader.append(one(b"b"), acks=ACKS_ALL, timeout_ms=60_000))
+        await until(lambda: three.nodes[heir].replica(topic_id, 0).log.durable_end_offset == 2)
+        name = PartitionName(name="pay", partition=0)
+        wish = ElectLeadersRequest(partitions=(name,), election="DESIGNATED", leader=heir)
+        await three.nodes[1].admin(wish, timeout_s=20)
+        await until(lambda: three.state(topic_id).leader == heir)
+        assert 1 == (await sending).base_offset, "the next leader had it and said so"
+        assert [b"a", b"b"] == await values(await three.leading(topic_id))
