@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from cli.cluster_partitions import check_brokers, list_brokers, list_partitions, parse_broker_ids
+from cli.cluster_partitions import Row, check_brokers, list_brokers, list_partitions, parse_broker_ids
 from cli.failure import ExitCode, Failure
 from cli.http_client import CLUSTER, HttpClient, RequestFailure
 from cli.invocation import Invocation, command, current
@@ -94,7 +94,7 @@ def drain(
     invocation = current()
     to = () if to_text is None else parse_broker_ids(to_text, "--to")
     client = HttpClient.of(invocation)
-    empty(
+    done = empty(
         invocation,
         client,
         broker_ids,
@@ -103,6 +103,10 @@ def drain(
         throttle=throttle,
         waits=waits,
     )
+    if invocation.format == "json":
+        print_rows(invocation, (), done)
+    elif not done and not invocation.is_machine_readable:
+        click.echo("Nothing to move: it holds nothing." if len(broker_ids) == 1 else "Nothing to move.")
 
 
 def empty(
@@ -114,21 +118,19 @@ def empty(
     replication_factor: int | None = None,
     throttle: int | str | None = None,
     waits: bool = True,
-) -> None:
-    """Move everything away from these brokers, as often as something new is found there."""
+) -> list[Row]:
+    """Move everything away from these brokers, as often as something new is found there; what became of it."""
     check_brokers(list_brokers(client), broker_ids, must_serve=False)
-    is_first = True
+    done: list[Row] = []
     while rows := [row for row in list_partitions(client) if {*broker_ids} & {*row["replica_ids"]}]:
         moves = plan(client, rows, to=to, leaving=broker_ids, replication_factor=replication_factor)
         if moves:
-            carry_out(invocation, client, moves, throttle=throttle, waits=waits)
+            done += carry_out(invocation, client, moves, throttle=throttle, waits=waits)
         elif waits:
             time.sleep(POLL_S)  # moves that somebody has begun
         if not waits:
-            return
-        is_first = False
-    if is_first:
-        carry_out(invocation, client, [], throttle=throttle, waits=waits)
+            break
+    return done
 
 
 @command()

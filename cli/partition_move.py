@@ -35,7 +35,10 @@ from cli.rendering import Column, count, print_rows, size
 
 THROTTLE: Final = f"{CLUSTER}/replication-throttle"
 NO_THROTTLE: Final = "none"
+NOTHING_TO_MOVE: Final = "Nothing to move: all lies where it shall lie."
 AT_ONCE: Final = 10_000
+GONE: Final = (404, 40401, 40402)
+"""The error codes of a reassignment, a topic, a partition that is not there any more."""
 _COLUMNS: Final = (
     Column("TOPIC", "topic_name"),
     Column("PARTITION", "partition_id"),
@@ -107,7 +110,11 @@ def move(
     if dry_run:
         _show(invocation, moves)
         return
-    carry_out(invocation, client, moves, throttle=throttle, waits=waits)
+    rows = carry_out(invocation, client, moves, throttle=throttle, waits=waits)
+    if invocation.format == "json":
+        print_rows(invocation, (), rows)
+    elif not rows and not invocation.is_machine_readable:
+        click.echo(NOTHING_TO_MOVE)
 
 
 def plan(
@@ -149,16 +156,12 @@ def _placed(row: Row) -> Placed:
 
 def carry_out(
     invocation: Invocation, client: HttpClient, moves: Sequence[Move], *, throttle: int | str | None, waits: bool
-) -> None:
-    """Ask for the moves, and see them through; prints what became of each."""
+) -> list[Row]:
+    """Ask for the moves and see them through; prints what becomes of each, but for `json`, and returns it."""
     if throttle == NO_THROTTLE:
         client.send("PUT", THROTTLE, {"bytes_per_s": None}, repeatable=True)
     if not moves:
-        if invocation.is_machine_readable:
-            print_rows(invocation, (), [])
-        else:
-            click.echo("Nothing to move: all lies where it shall lie.")
-        return
+        return []
     limit = throttle if isinstance(throttle, int) else None
     invocation.notice(_told(client, moves, limit))
     failures = _ask(client, moves, limit)
@@ -168,9 +171,10 @@ def carry_out(
         watch.wait()
         if limit is not None:
             _lift(client)
-    watch.report(waited=waits)
+    rows = watch.report(waited=waits)
     if failures:
         raise Failure(failures_told(failures, "could not be moved"))
+    return rows
 
 
 def _ask(client: HttpClient, moves: Sequence[Move], limit: int | None) -> list[dict[str, Any]]:
@@ -221,7 +225,7 @@ def _show(invocation: Invocation, moves: Sequence[Move]) -> None:
     if rows or invocation.is_machine_readable:
         print_rows(invocation, _COLUMNS, rows)
     else:
-        click.echo("Nothing to move: all lies where it shall lie.")
+        click.echo(NOTHING_TO_MOVE)
 
 
 def _cancel(invocation: Invocation, client: HttpClient, names: Sequence[str]) -> None:
@@ -235,7 +239,7 @@ def _cancel(invocation: Invocation, client: HttpClient, names: Sequence[str]) ->
     for start in range(0, len(wishes), AT_ONCE):
         answer = client.send("POST", f"{PARTITIONS}:reassign", {"reassignments": wishes[start : start + AT_ONCE]})
         # what was finished meanwhile can't be given up, and that is as well
-        failures += [failure for failure in answer["failures"] if failure["error_code"] != ExitCode.NOT_FOUND]
+        failures += [failure for failure in answer["failures"] if failure["error_code"] not in GONE]
     done = [{"topic_name": topic, "partition_id": partition, "state": "cancelled"} for topic, partition in moving]
     if invocation.is_machine_readable:
         print_rows(invocation, (), done)

@@ -17,7 +17,7 @@ from cli.http_client import HttpClient, RequestFailure
 from cli.invocation import Invocation
 from cli.progress import StatusLine
 from cli.reassignment_plan import Move
-from cli.rendering import count, print_rows
+from cli.rendering import count
 
 POLL_MIN_S: Final = 0.1
 POLL_MAX_S: Final = 1.0
@@ -68,24 +68,26 @@ class ReassignmentWatch:
             left = count(len(self._waiting), "partition")
             raise Failure(f"interrupted, {left} not moved yet; {_goes_on()}", ExitCode.INTERRUPTED) from None
 
-    def report(self, *, waited: bool) -> None:
-        """Say what became of all; ends the command where one did not arrive."""
+    def report(self, *, waited: bool) -> list[Row]:
+        """Say what became of all, and return it; ends the command where one did not arrive."""
         if not waited:
             self._states = dict.fromkeys(self._moves, "moving")
-        if self._invocation.format == "json":
-            print_rows(self._invocation, (), [self._row(key) for key in self._moves])
-        elif self._invocation.format == "ndjson":
+        if self._invocation.format == "ndjson":
             for key in self._moves if not waited else ():
                 click.echo(json.dumps(self._row(key)))
-        elif not waited:
+        elif self._invocation.format != "json" and not waited:
             click.echo(f"{count(len(self._moves), 'partition')} on the way: kraft partition list --reassigning")
-        elif arrived := sum(state == "moved" for state in self._states.values()):
+        elif self._invocation.format != "json" and (arrived := self._arrived()):
             seconds = time.monotonic() - self._began_s
             click.echo(f"Moved {count(arrived, 'partition')} in {seconds:.1f} s.")
         lost = [key for key, state in self._states.items() if state in ("cancelled", "deleted")]
         if lost:
             named = ", ".join(f"{topic}-{partition} was {self._states[topic, partition]}" for topic, partition in lost)
             raise Failure(f"not moved: {named}", ExitCode.CONFLICT)
+        return [self._row(key) for key in self._moves]
+
+    def _arrived(self) -> int:
+        return sum(state == "moved" for state in self._states.values())
 
     def _look(self, moving: dict[Key, Row], status_line: StatusLine) -> None:
         """Take note of the moves that have ended."""

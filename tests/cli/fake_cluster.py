@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.cli.fake_replication import FakeReplication
 from wire.record_batch import iterate_batches
 
 Answer = tuple[int, Any]
@@ -29,6 +30,7 @@ class FakeCluster:
         """For each append that comes: whether its answer is lost on the way."""
         self.damaged: dict[int, tuple[int, int]] = {}
         """The offsets [from, to) of a partition that its disk has lost."""
+        self.replication = FakeReplication(self)
         cluster = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,7 +49,7 @@ class FakeCluster:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815 - the base class's names
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any  # noqa: N815 - the base class's names
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -101,6 +103,8 @@ class FakeCluster:
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         document = json.loads(body) if body[:1] == b"{" else None
         path = url.path.removeprefix("/v3/clusters/-")
+        if (replicated := self.replication.answer(method, target, document)) is not None:
+            return replicated
         if path == "/topics":
             return (
                 self._create(document) if method == "POST" else (200, {"data": [self._topic(t) for t in self.topics]})
