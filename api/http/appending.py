@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wire.record_batch import RecordFields
 
 ACKS: Final = {"all": -1, "-1": -1, "0": 0, "1": 1}
+ASK_NEXT_LEADER_S: Final = 0.25
 RECORD_OVERHEAD_BYTES: Final = 40
 """The most that a record without headers adds to its key and value: seven varints and an attribute byte, rounded up."""
 
@@ -175,7 +176,9 @@ async def append_batches(
         if options.expected_offset is not None:
             query["expected_offset"] = str(options.expected_offset)
         try:
-            async with while_it_leads(target, leader):
+            # Of an idempotent write the next leader can tell what became; of another one only the old leader can.
+            longer_s = ASK_NEXT_LEADER_S if is_idempotent else context.settings.former_leader_wait_s
+            async with while_it_leads(target, leader, longer_s=longer_s):
                 answer = await context.forwarder.append(leader, topic, partition, batches, query)
         except TimeoutError:
             message = f"broker {leader.broker_id} took records as the leader, leads no longer, and has not answered"

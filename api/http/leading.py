@@ -130,8 +130,8 @@ def _others_may_lead(image: Image, topic: Topic, partition: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def while_it_leads(target: Target, leader: Broker) -> AsyncIterator[None]:
-    """Wait for a leader as long as it leads, and a moment longer: then TimeoutError, what it did is unknown (S15).
+async def while_it_leads(target: Target, leader: Broker, *, longer_s: float) -> AsyncIterator[None]:
+    """Wait for a leader as long as it leads, and `longer_s`: then TimeoutError, what it did is unknown (S15).
 
     A broker that was paused or cut off while it held a request says nothing until the request's own timeout.
     """
@@ -145,7 +145,7 @@ async def while_it_leads(target: Target, leader: Broker) -> AsyncIterator[None]:
             if _leader_now(target) == leads:
                 timer = loop.call_later(LOOK_S, look)
             else:
-                until.reschedule(loop.time() + target.context.settings.former_leader_wait_s)
+                until.reschedule(loop.time() + longer_s)
 
         timer = loop.call_later(LOOK_S, look)
         try:

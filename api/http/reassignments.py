@@ -117,6 +117,7 @@ def _resource(context: Context, links: Links, topic: Topic, index: int, state: P
     path = f"/topics/{topic.name}/partitions/{index}"
     followers = [] if state is None else [f for f in state.followers if f.broker_id in partition.adding_replicas]
     lags = [follower.lag for follower in followers if follower.lag is not None]
+    is_known = state is not None and len(lags) == len(partition.adding_replicas)
     return links.resource(
         "KafkaReassignment",
         f"{path}/reassignment",
@@ -133,7 +134,7 @@ def _resource(context: Context, links: Links, topic: Topic, index: int, state: P
         log_end_offset=None if state is None else state.log_end_offset,
         size_bytes=None if state is None else state.size_bytes,
         followers=None if state is None else state.followers,
-        remaining_offsets=max(lags) if lags and len(lags) == len(partition.adding_replicas) else None,
+        remaining_offsets=max(lags, default=0) if is_known else None,
         replicas=links.related(f"{path}/replicas"),
     )
 
