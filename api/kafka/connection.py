@@ -31,6 +31,8 @@ from wire.schema import Buffer, Message
 if TYPE_CHECKING:
     from api.kafka.settings import KafkaSettings
 
+WRITE_AT_BYTES: Final = 64 * 1024
+"""An answer of so many bytes is written before the next request is handled: the socket says whether it may be."""
 PRESSED_DEADLINE_S: Final = 5.0
 """While the node holds as much as it may, a peer that neither sends on nor takes its answers has only so long."""
 
@@ -67,6 +69,7 @@ class KafkaConnection(asyncio.Protocol):
         self._unhandled: deque[RequestFrame] = deque()
         self._owed: deque[_Owed] = deque()
         self._owed_bytes = 0
+        self._waiting_fetch = False
         self._held_bytes = 0  # this connection's share of the node's account
         self._unsent_bytes = 0
         self._is_paused = False
@@ -141,9 +144,11 @@ class KafkaConnection(asyncio.Protocol):
         """As many as the bounds allow; then write what is ready, and read on or not."""
         out: list[Buffer] = []
         try:
-            while self._unhandled and self._may_handle():
+            while self._unhandled and self._may_handle(self._unhandled[0]):
                 frame = self._unhandled.popleft()
-                self._handle(frame, out)
+                if self._handle(frame, out) >= WRITE_AT_BYTES:
+                    self._write(out)
+                    out = []
                 self._hold(-frame.size_bytes)
         except (DecodeError, NoAnswerError) as error:
             self._write(out)
@@ -160,8 +165,10 @@ class KafkaConnection(asyncio.Protocol):
         if self._is_draining and not self._owed and not self._unhandled:
             self._close()
 
-    def _may_handle(self) -> bool:
+    def _may_handle(self, frame: RequestFrame) -> bool:
         settings = self._settings
+        if self._waiting_fetch and frame.header.api_key == ApiKey.FETCH:
+            return False  # one at a time: each may come to hold as many bytes as one answer may have
         return (
             len(self._owed) < settings.pipelined_requests_max
             and self._owed_bytes < settings.pipelined_bytes_max
@@ -170,7 +177,8 @@ class KafkaConnection(asyncio.Protocol):
             and self._transport is not None
         )
 
-    def _handle(self, frame: RequestFrame, out: list[Buffer]) -> None:
+    def _handle(self, frame: RequestFrame, out: list[Buffer]) -> int:
+        """The bytes of its answer, where that went to `out`."""
         header = frame.header
         served = SERVED.get(header.api_key)
         if served is None:
@@ -183,15 +191,18 @@ class KafkaConnection(asyncio.Protocol):
         else:
             raise DecodeError(f"version {header.api_version} of API {header.api_key} is not served")
         if answer is None:
-            return
+            return 0
         if isinstance(answer, Message):
             if not self._owed:
-                out += ServerConnection.respond(header, answer)
-                return
+                buffers = ServerConnection.respond(header, answer)
+                out += buffers
+                return sum(map(len, buffers))
             self._owe(_Owed(header, None), answer)
         else:
+            self._waiting_fetch = self._waiting_fetch or header.api_key == ApiKey.FETCH
             self._owed.append(_Owed(header, answer))
             answer.add_done_callback(self._come)
+        return 0
 
     def _owe(self, owed: _Owed, answer: Message) -> None:
         owed.buffers = ServerConnection.respond(owed.header, answer)
@@ -222,6 +233,8 @@ class KafkaConnection(asyncio.Protocol):
                 return
             else:
                 out += ServerConnection.respond(owed.header, owed.future.result())
+                if owed.header.api_key == ApiKey.FETCH:
+                    self._waiting_fetch = False
             self._owed.popleft()
         self._write(out)
         if self._unhandled:
