@@ -13,6 +13,7 @@ wanted. Refuses fetches of other epochs and of strangers. Invariants:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from broker.replication.divergence import (
     NO_EPOCH,
@@ -27,6 +28,9 @@ from broker.replication.follower_progress import FollowerProgress
 from broker.replication.undecided_changes import ChangeInSyncReplicas, UndecidedChanges
 from metadata.image import Partition
 from wire.errors import ErrorCode, RefusedError
+
+JOINER_AWAITED_MS: Final = 500
+"""A follower that is about to join holds the high watermark for so long after its last fetch, and no longer."""
 
 EpochInService = Callable[[int], int | None]
 """The broker epoch of a broker that is registered and in service by the image, None for any other."""
@@ -133,7 +137,7 @@ class PartitionLeader:
             for follower in state.replicas
             if follower != broker_id
         }
-        self._waited_for: set[int] = set()
+        self._waited_for: dict[int, float] = {}
         self._in_sync_replicas_needed = state.in_sync_replicas_needed(min_in_sync_replicas)
         self._take_membership()
         self._advance()
@@ -175,11 +179,12 @@ class PartitionLeader:
 
     # ---- what replicas hold
 
-    def durable(self, end_offset: int) -> bool:
+    def durable(self, end_offset: int, *, now_ms: float) -> bool:
         """The leader's own log is durable below `end_offset`; True when the high watermark moved."""
         if end_offset <= self._own_durable_end_offset:
             return False
         self._own_durable_end_offset = end_offset
+        self._wait_no_longer(now_ms)
         return self._advance()
 
     def check_leader_epoch(self, leader_epoch: int) -> None:
@@ -241,23 +246,31 @@ class PartitionLeader:
         return end_of_epoch(log, epoch, leader_epoch=self.leader_epoch, epoch_start_offset=self._epoch_start_offset)
 
     def _count(self, follower: FollowerProgress, leader_end_offset: int, now_ms: float) -> Acknowledged:
+        self._wait_no_longer(now_ms)
         if follower.broker_id in self.maximal_in_sync_replicas:
             return Acknowledged(high_watermark_moved=self._advance(), wants_change=False)
         self._wait_for(follower, leader_end_offset, now_ms)
         may_join = self._may_join(follower)
-        return Acknowledged(high_watermark_moved=False, wants_change=may_join and not self._changes.is_waiting)
+        wants_change = may_join and not self._changes.is_waiting
+        return Acknowledged(high_watermark_moved=self._advance(), wants_change=wants_change)
 
     def _wait_for(self, follower: FollowerProgress, leader_end_offset: int, now_ms: float) -> None:
         """Under load a watermark that ran ahead of a follower on its heels would never let it join: it is waited for
-        like a member, as long as it is caught up and could join (as Kafka's maybeIncrementLeaderHW).
+        like a member, as long as it is on them and could join (as Kafka's maybeIncrementLeaderHW). Kafka waits for
+        whoever was caught up within replica.lag.time.max.ms; that would hold up all writers while a broker that was
+        away for seconds fetches what it missed, or is gone again.
         """
-        is_caught_up = follower.is_caught_up(
-            leader_end_offset=leader_end_offset, now_ms=now_ms, lag_time_max_ms=self._lag_time_max_ms
+        is_close = follower.is_caught_up(
+            leader_end_offset=leader_end_offset, now_ms=now_ms, lag_time_max_ms=JOINER_AWAITED_MS
         )
-        if is_caught_up and self._is_in_service(follower):
-            self._waited_for.add(follower.broker_id)
+        if is_close and self._is_in_service(follower):
+            self._waited_for[follower.broker_id] = now_ms + JOINER_AWAITED_MS
         else:
-            self._waited_for.discard(follower.broker_id)
+            self._waited_for.pop(follower.broker_id, None)
+
+    def _wait_no_longer(self, now_ms: float) -> None:
+        for broker_id in [broker_id for broker_id, until_ms in self._waited_for.items() if until_ms <= now_ms]:
+            del self._waited_for[broker_id]
 
     def _is_in_service(self, follower: FollowerProgress) -> bool:
         """In service in the very epoch in which it fetched (S9)."""
@@ -292,9 +305,7 @@ class PartitionLeader:
         `replica.lag.time.max.ms`: silence is an event too. The high watermark may have moved afterwards, by nobody
         being waited for any more. `log_end_offset`: of the leader's log now.
         """
-        for follower in self._followers.values():
-            if follower.broker_id not in self.maximal_in_sync_replicas:
-                self._wait_for(follower, log_end_offset, now_ms)
+        self._wait_no_longer(now_ms)
         self._advance()
         if self._changes.is_waiting:
             return None
@@ -346,7 +357,8 @@ class PartitionLeader:
 
     def _take_membership(self) -> None:
         self.maximal_in_sync_replicas = frozenset(self._state.in_sync_replicas) | self._changes.broker_ids
-        self._waited_for &= self._followers.keys() - self.maximal_in_sync_replicas
+        for broker_id in self._waited_for.keys() - (self._followers.keys() - self.maximal_in_sync_replicas):
+            del self._waited_for[broker_id]
 
     def _belongs(self, follower: FollowerProgress, leader_end_offset: int, now_ms: float) -> bool:
         if follower.broker_id not in self._state.in_sync_replicas:

@@ -458,7 +458,7 @@ class Replica:
         if leader is None:
             if self.on_durable is not None:
                 self.on_durable(self)
-        elif leader.durable(log.durable_end_offset):
+        elif leader.durable(log.durable_end_offset, now_ms=self._now_ms()):
             self._show_high_watermark(leader)
 
     def _show_high_watermark(self, leader: PartitionLeader) -> None:
