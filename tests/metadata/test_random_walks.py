@@ -9,7 +9,10 @@ import random
 
 import pytest
 
+from metadata import broker_entries, elections, topic_entries
 from metadata.commands import Proposal
+from metadata.controller import Controller
+from metadata.image import Partition
 from metadata.requests import (
     AlterConfigsRequest,
     AlterPartitionRequest,
@@ -268,14 +271,17 @@ def judge(before, after):
 
 @pytest.mark.parametrize("batch", range(4))
 def test_nothing_acknowledged_is_given_up_and_all_is_well_in_the_end(batch):
-    for seed in range(batch * 10, batch * 10 + 10):
-        walk_with(seed)
+    walk_all(range(batch * 10, batch * 10 + 10))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("batch", range(10))
 def test_many_random_walks(batch):
-    for seed in range(1000 + batch * 200, 1200 + batch * 200):
+    walk_all(range(1000 + batch * 200, 1200 + batch * 200))
+
+
+def walk_all(seeds):
+    for seed in seeds:
         walk_with(seed)
 
 
@@ -295,3 +301,38 @@ def walk_with(seed: int) -> Walk:
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from error
     return walk
+
+
+def everybody_stays_eligible(monkeypatch):
+    monkeypatch.setattr(elections, "_without_settled", lambda p, _i, who, _r: tuple(r for r in p.replicas if r in who))
+    monkeypatch.setattr(Partition, "in_sync_replicas_needed", lambda self, minimum: min(minimum, self.assigned_count))
+
+
+def an_empty_disk_is_not_noticed(monkeypatch):
+    monkeypatch.setattr(elections, "_lost_everything", lambda _p, _b: frozenset())
+
+
+def who_restarts_serves_before_it_was_taken_out(monkeypatch):
+    monkeypatch.setattr(broker_entries, "_still_in_sync", lambda _i, _b: None)
+    monkeypatch.setattr(Controller, "_may_return", lambda self, b, _e, now_ms: self._is_alive(b, now_ms))
+
+
+def a_lowered_minimum_voids_nothing(monkeypatch):
+    monkeypatch.setattr(topic_entries, "_under_minimum", lambda p, _m: p)
+    monkeypatch.setattr(Partition, "in_sync_replicas_needed", lambda self, minimum: min(minimum, self.assigned_count))
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        everybody_stays_eligible,
+        an_empty_disk_is_not_noticed,
+        who_restarts_serves_before_it_was_taken_out,
+        a_lowered_minimum_voids_nothing,
+    ],
+)
+def test_a_planted_defect_is_found(defect, monkeypatch):
+    """The walks are no proof of anything that they would not notice to be missing."""
+    defect(monkeypatch)
+    with pytest.raises(AssertionError, match="seed"):
+        walk_all(range(40))
