@@ -19,7 +19,7 @@ from cli.progress import StatusLine
 from cli.reassignment_plan import Move
 from cli.rendering import count
 
-POLL_MIN_S: Final = 0.1
+POLL_MIN_S: Final = 0.05
 POLL_MAX_S: Final = 1.0
 SETTLE_S: Final = 3.0
 """So long another node may take to hear of a move that has begun: until then "not moving" may mean "not yet"."""

@@ -195,3 +195,50 @@ def test_what_the_disk_has_lost_is_told_and_read_past_and_the_exit_code_says_so(
     assert "offsets 1 to 2 are damaged on its disk, going on at 3" in ended.err
     assert "2 records of a are lost" in ended.err
     assert 1 == kraft("consume", "a", "--from-beginning").code
+
+
+def test_a_new_leader_that_is_a_moment_behind_is_waited_for_and_nothing_is_printed_twice(kraft, cluster):
+    """The offset that comes next was readable on the leader that died; the next one can't vouch for it yet."""
+    cluster.add_topic("a", 1)
+    for i in range(3):
+        cluster.add_record("a", 0, f"v{i}")
+    looks = []
+
+    def behind_for_a_while(_, target):
+        if "records:consume" not in target and "/offset" not in target:
+            return None
+        looks.append(target)
+        if "/offset" in target:
+            return 200, {"earliest_offset": 0, "latest_offset": 1}
+        if 2 < len(looks) < 9:
+            return 416, {"error_code": 41601, "message": "offset 3 is out of range"}
+        if len(looks) == 9:
+            cluster.add_record("a", 0, "v3")
+        return None
+
+    cluster.rules.append(behind_for_a_while)
+    ended = kraft("consume", "a", "--from-beginning", "-n", "4")
+    assert (0, ["v0", "v1", "v2", "v3"]) == (ended.code, ended.out.split())
+    assert "offset 3 is not there yet; trying again" in ended.err
+
+
+def test_what_an_unclean_election_gave_up_is_told_and_read_past(kraft, cluster, monkeypatch):
+    monkeypatch.setattr("cli.consumer.AHEAD_PATIENCE_S", 0.1)
+    cluster.add_topic("a", 1)
+    for i in range(3):
+        cluster.add_record("a", 0, f"v{i}")
+    cut = []
+
+    def give_up(method, target):
+        if "records:consume" in target:
+            cut.append(target)
+            if len(cut) == 2:
+                del cluster.topics["a"][0][1:]
+                cluster.add_record("a", 0, "other")
+        return
+
+    cluster.rules.append(give_up)
+    ended = kraft("consume", "a", "--from-beginning", "--follow", "--timeout", "2")
+    assert 5 == ended.code
+    assert ["v0", "v1", "v2"] == ended.out.split()[:3]
+    assert "offset 3 is not there, going on at 2" in ended.err

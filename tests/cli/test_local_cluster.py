@@ -13,7 +13,7 @@ import pytest
 
 from broker.meta_properties import read_formation, read_meta_properties
 from cli import growth, node_process
-from cli.bootstrap import servers
+from cli.bootstrap import parse_server, servers
 from cli.data_directory import LocalCluster, LocalNode, exclusive, read_cluster
 from cli.formation import voter_count
 from cli.invocation import Invocation
@@ -167,6 +167,21 @@ def test_all_voters_are_formatted_with_one_cluster_and_know_each_other(kraft, aw
     assert "num.partitions=3\n" in text
 
 
+@pytest.mark.parametrize(("nodes", "factor", "minimum"), [(1, 1, 1), (2, 2, 1), (3, 3, 2), (5, 3, 2)])
+def test_a_topic_has_as_many_copies_as_are_safe_and_writable(kraft, away, nodes, factor, minimum):
+    up(kraft, "-n", str(nodes))
+    for file in away.glob("kraft-data/node-*/server.properties"):
+        assert {f"default.replication.factor={factor}", f"min.insync.replicas={minimum}"} <= set(
+            file.read_text().splitlines()
+        )
+
+
+def test_who_wants_other_copies_says_so(kraft, away):
+    up(kraft, "-n", "3", "--set", "default.replication.factor=1")
+    text = (away / "kraft-data" / "node-3" / "server.properties").read_text()
+    assert ["default.replication.factor=1"] == [line for line in text.splitlines() if line.startswith("default.rep")]
+
+
 @pytest.mark.parametrize(("nodes", "voters"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (9, 5)])
 def test_the_quorum_is_odd_and_never_larger_than_five(nodes, voters):
     assert voters == voter_count(nodes)
@@ -260,6 +275,85 @@ def test_status_tells_what_runs_and_ends_with_5_when_not_all_do(kraft):
     lines = kraft("status").out.splitlines()
     assert ["NOT WELL: 1 of 2 nodes ready, node 1 leads the quorum", "  - node 2 is down: kraft up", ""] == lines[:3]
     assert ["NODE", "STATE", "ROLE", "LEADS", "IN", "SYNC", "BEHIND", "PID", "HTTP"] == lines[3].split()
+
+
+@pytest.fixture
+def answering(monkeypatch, cluster):
+    """The nodes' processes are real, what they know of the cluster is the fake cluster's."""
+    monkeypatch.setattr("cli.status.Server", lambda *_: parse_server(cluster.address))
+    monkeypatch.setattr("cli.leaving.Server", lambda *_: parse_server(cluster.address))
+    return cluster.replication
+
+
+def test_status_says_first_whether_all_is_well(kraft, answering):
+    up(kraft, "-n", "3")
+    answering.brokers.pop(4)
+    answering.place("pay", (1, 2, 3), (2, 3, 1))
+    ended = kraft("status")
+    assert (0, "") == (ended.code, ended.err)
+    lines = ended.out.splitlines()
+    assert "All well: 3 of 3 nodes ready, node 1 leads the quorum" == lines[0]
+    assert ["1", "ready", "leader", "1", "2", "of", "2", "0"] == lines[3].split()[:8]
+    assert lines[-1].startswith("1 topic with 2 partitions.  Data: ./kraft-data")
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_status_names_what_is_in_trouble_the_worst_first(kraft, answering):
+    up(kraft, "-n", "3")
+    answering.place("pay", (1, 2, 3), (2, 3, 1), (3, 1, 2))
+    answering.placement["pay", 0]["in_sync_replica_ids"] = [1, 3]
+    answering.placement["pay", 2] |= {"in_sync_replica_ids": [], "leader_id": None}
+    answering.reasons = ["1 partition (pay-2) has no leader: waiting for any of the brokers [3], start them"]
+    answering.brokers[2] |= {"lag_offsets_total": 1234}
+    answering.add_broker(4, is_fenced=True)
+    ended = kraft("status")
+    assert (5, "") == (ended.code, ended.err)
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("NOT WELL: 3 of 4 nodes ready, node 1 leads the quorum, 1 partition without a leader, ")
+    assert "  - 1 partition (pay-2) has no leader: waiting for any of the brokers [3], start them" == lines[1]
+    assert "1,234" in lines[5]
+    assert ["4", "fenced", "observer"] == lines[7].split()[:3]
+    assert ["pay-2", "pay-0"] == [line.split()[0] for line in lines if line.startswith("pay-")]
+    document = json.loads(kraft("status", "--format", "json").out)
+    assert (False, 2) == (document["healthy"], len(document["troubled_partitions"]))
+    assert [True, True, True, False] == [node["is_local"] for node in document["nodes"]]
+
+
+def test_status_of_a_cluster_that_can_not_be_asked_still_tells_what_runs(kraft, cluster, answering):
+    up(kraft)
+    unavailable = {"error_code": 50003, "message": "no leader yet"}
+    cluster.rules.append(lambda *_: (503, unavailable))
+    ended = kraft("status", "--timeout", "0.2")
+    assert (5, ["NOT WELL: 1 of 1 node ready, the quorum has no leader", "  - no leader yet"]) == (
+        ended.code,
+        ended.out.splitlines()[:2],
+    )
+
+
+def test_a_node_that_was_added_is_taken_out_again_when_it_is_empty(kraft, away, answering):
+    up(kraft, "-n", "3")
+    up(kraft, "--add", "1")
+    answering.place("pay", (4, 2, 3), (1, 2, 3))
+    folder = away / "kraft-data" / "node-4"
+    answering.refused["pay", 0] = "not now"
+    assert 1 == kraft("down", "--node", "4", "--remove").code
+    assert folder.exists()
+    answering.refused.clear()
+    monitor = answering.brokers[4]
+    monitor["is_fenced"] = True  # as the controller does when the node is stopped
+    ended = kraft("down", "--node", "4", "--remove", "--format", "json")
+    assert (0, {"removed": [4]}) == (ended.code, json.loads(ended.out))
+    assert [(1, 2, 3)] * 2 == sorted(tuple(sorted(row["replica_ids"])) for row in answering.rows())
+    assert 4 not in answering.brokers
+    assert not folder.exists()
+    assert [1, 2, 3] == [node.node_id for node in read_cluster(away / "kraft-data").nodes]
+
+
+def test_a_voter_is_not_taken_out(kraft, answering):
+    up(kraft, "-n", "3")
+    ended = kraft("down", "--node", "2", "--remove")
+    assert (4, True) == (ended.code, "node 2 is in the metadata quorum" in ended.err)
+    assert 2 == kraft("down", "--remove").code
 
 
 def test_only_a_folder_that_is_ours_is_purged_and_only_when_asked(kraft, away):

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -113,7 +115,7 @@ def test_a_topics_life(cluster):
     cluster.run("topic", "create", "short", expected=4)
     cluster.run("topic", "create", "short", "--if-not-exists")
     cluster.run("topic", "create", "a/b", expected=1)
-    cluster.run("topic", "create", "three", "-r", "3", expected=1)
+    assert b"" == cluster.run("topic", "create", "three", "-r", "3", expected=1)
     assert b"retention.ms=1000" in cluster.run("topic", "describe", "short")
     cluster.run("topic", "config", "short", "-c", "retention.ms=2000")
     cluster.run("topic", "add-partitions", "short", "-p", "4")
@@ -138,6 +140,64 @@ def test_help_is_instant():
     code = "import sys; import cli.main; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert not {"aiohttp", "asyncio", "rich", "msgspec", "http.client", "ssl"} & set(ended.stdout.split())
+
+
+@pytest.mark.long
+def test_a_cluster_grows_moves_and_shrinks_while_it_is_written_and_read(tmp_path):
+    """Every line once and in order, with all partitions on other brokers in the end."""
+    cluster = Cluster(tmp_path)
+    cluster.run("up", "-n", "3", "--any-port", "-q")
+    try:
+        cluster.run("topic", "create", "pay", "-p", "3", "-r", "3")
+        with cluster.open("consume", "pay", "-p", "1", "--from-beginning", "--follow", "-n", "20000") as consumer:
+            writer = Writer(cluster, "pay", partition=1)
+            cluster.run("up", "--add", "1", "-q")
+            assert 3 == len(json.loads(cluster.run("partition", "move", "pay", "--to", "2,3,4", "--format", "json")))
+            described = json.loads(cluster.run("topic", "describe", "pay", "--format", "json"))[0]["partitions"]
+            assert [[2, 3, 4]] * 3 == [sorted(partition["in_sync_replica_ids"]) for partition in described]
+            assert {2, 3, 4} == {partition["leader_id"] for partition in described}
+            cluster.run("down", "--node", "4", "--remove")
+            brokers = json.loads(cluster.run("broker", "list", "--format", "json"))
+            assert [1, 2, 3] == [broker["broker_id"] for broker in brokers]
+            writer.write_up_to(20_000)
+            assert 0 == writer.end()
+            printed, _ = consumer.communicate(timeout=60)
+        assert [b"%d" % i for i in range(20_000)] == printed.split()
+        assert printed == cluster.run("consume", "pay", "-p", "1", "--from-beginning")
+        cluster.run("up", "-q")
+        assert not (tmp_path / "kraft-data" / "node-4").exists()
+    finally:
+        cluster.run("down", "--timeout", "10")
+
+
+class Writer(threading.Thread):
+    """Numbers into a partition, a few at a time, for as long as it is told to."""
+
+    def __init__(self, cluster, topic, *, partition):
+        super().__init__(daemon=True)
+        arguments = [*KRAFT, "produce", topic, "-p", str(partition), "-q", "--timeout", "60"]
+        self._process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, env=cluster.environment, cwd=cluster.folder, text=True
+        )
+        self._written = 0
+        self._limit = None
+        self.start()
+
+    def run(self):
+        while self._limit is None or self._written < self._limit:
+            if self._limit is not None or self._written < 10_000:
+                self._process.stdin.write("".join(f"{i}\n" for i in range(self._written, self._written + 20)))
+                self._process.stdin.flush()
+                self._written += 20
+            time.sleep(0.005)  # sleeps: a steady writer, not a fast one
+
+    def write_up_to(self, number):
+        self._limit = number
+        self.join(60)
+
+    def end(self):
+        self._process.stdin.close()
+        return self._process.wait(60)
 
 
 @pytest.mark.long
