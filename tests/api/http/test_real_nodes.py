@@ -5,6 +5,7 @@ import contextlib
 import socket
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import pytest
@@ -12,7 +13,11 @@ import pytest
 from api.http.app import create_app
 from api.http.listener import HttpListener
 from api.http.settings import HttpSettings
+from api.kafka.context import KafkaContext
+from api.kafka.listener import KafkaListener
+from api.kafka.settings import KafkaSettings
 from broker.config import load_config
+from broker.config_values import Listener
 from broker.meta_properties import (
     MetaProperties,
     forget_formation,
@@ -35,6 +40,24 @@ def free_port() -> int:
         return port
 
 
+class RealNode(NamedTuple):
+    """A node and its listeners; followers fetch from the Kafka one."""
+
+    node: Node
+    http: HttpListener
+    kafka: KafkaListener
+
+    async def leave(self) -> None:
+        """As a process does that was asked to stop."""
+        await self.node.hand_over()
+        await asyncio.gather(self.http.drain(5.0), self.kafka.drain(5.0))
+        await self.stop()
+
+    async def stop(self) -> None:
+        await asyncio.gather(self.http.stop(), self.kafka.stop())
+        await self.node.stop()
+
+
 class RealCluster:
     """What `Api` asks of a cluster."""
 
@@ -43,8 +66,7 @@ class RealCluster:
         self._voters = ",".join(f"{n}@127.0.0.1:{free_port()}" for n in range(1, SIZE + 1))
         self._cluster_id = new_cluster_id()
         self._directory_ids = {n: uuid.uuid4() for n in range(1, SIZE + 1)}
-        self.nodes: list[Node] = []
-        self.listeners: list[HttpListener] = []
+        self.real: dict[int, RealNode] = {}
         self.client = aiohttp.ClientSession()
 
     async def start(self, node_id: int) -> None:
@@ -60,22 +82,30 @@ class RealCluster:
         identity = read_meta_properties(directory)
         assert isinstance(identity, MetaProperties)
         node = Node(config, identity, read_formation(directory))
-        self.nodes.append(node)
+        context = KafkaContext(node, KafkaSettings())
+        http = HttpListener(create_app(node, HttpSettings()), "127.0.0.1", 0)
+        kafka = KafkaListener(context, Listener("PLAINTEXT", "127.0.0.1", 0), is_replication=True)
+        self.real[node_id] = RealNode(node, http, kafka)
         await node.start_quorum()
         forget_formation(directory)
-        listener = HttpListener(create_app(node, HttpSettings()), "127.0.0.1", 0)
-        await listener.start()
-        self.listeners.append(listener)
-        await node.start(http=Endpoint("127.0.0.1", listener.port))
+        await http.start()
+        await kafka.start()
+        kafka_at = {"PLAINTEXT": Endpoint("127.0.0.1", kafka.port)}
+        await node.start(http=Endpoint("127.0.0.1", http.port), listeners=kafka_at)
         node.listeners_open = True
+        await until(lambda: node.broker_epoch is not None)
+        context.serve()
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [real.node for real in self.real.values()]
 
     def url(self, path: str, *, node: int = 1) -> str:
-        return f"http://127.0.0.1:{self.listeners[node - 1].port}{path}"
+        return f"http://127.0.0.1:{self.real[node].http.port}{path}"
 
     async def close(self) -> None:
         await self.client.close()
-        await asyncio.gather(*(listener.stop() for listener in self.listeners))
-        await asyncio.gather(*(node.stop() for node in self.nodes))
+        await asyncio.gather(*(real.stop() for real in self.real.values()))
 
 
 @pytest.fixture
@@ -117,3 +147,44 @@ async def test_any_node_takes_any_request(real):
     assert (await api("GET", "/v3/clusters/-/health", node=3)).body["healthy"]
     assert 204 == (await api("DELETE", "/v3/clusters/-/topics/t", node=3)).status
     assert 404 == (await api.fetch("t", 0, node=3)).status
+
+
+async def test_a_leader_that_stops_fails_no_request_and_its_successor_knows_what_it_had(real):
+    """No answer but success for plain writes through all nodes; S13 across the change of the leader."""
+    api, cluster = real, real.cluster
+    await api.replicated("t", [[1, 2, 3], [2, 3, 1]], min_insync_replicas="2")
+    await until(lambda: all(node.image.topic("t") for node in cluster.nodes))
+    path = "/v3/clusters/-/topics/t/partitions/0/records"
+    producer = (await api("POST", "/v3/clusters/-/producers", node=2)).body
+    stamp = {"Producer-Id": str(producer["producer_id"]), "Producer-Epoch": "0", "Producer-Seq": "0"}
+    first = await api("POST", path, node=1, json={}, headers=stamp)
+    assert 200 == first.status, first.body
+    written: dict[int, str] = {}
+    gone = asyncio.Event()
+
+    async def write(node: int) -> None:
+        """Until the leader has gone, and ten records longer."""
+        left = 10
+        while left:
+            text = f"{node}.{len(written)}"
+            answer = await api("POST", path, node=node, json={"value": {"type": "STRING", "data": text}})
+            assert 200 == answer.status, answer.body
+            assert answer.body["offset"] not in written
+            written[answer.body["offset"]] = text
+            left -= gone.is_set()
+
+    async def leave() -> None:
+        await until(lambda: len(written) > 20)
+        await cluster.real.pop(1).leave()
+        gone.set()
+
+    await asyncio.gather(write(2), write(3), write(2), write(3), leave())
+    again = await api("POST", path, node=3, json={}, headers=stamp)
+    assert (200, first.body["offset"], True) == (again.status, again.body["offset"], again.body["duplicate"])
+    assert again.headers["X-Leader-Id"] in ("2", "3")
+    fetched = (await api.fetch("t", 0, node=2)).body["records"]
+    found = {r["offset"]: r["value"]["data"] for r in fetched if r["value"] is not None}
+    assert written == found, "each once, at the offset of its receipt"
+    (partition,) = (await api("GET", "/v3/clusters/-/partitions?state=under-replicated&limit=1", node=3)).body["data"]
+    assert [1] == sorted({*partition["replica_ids"]} - {*partition["in_sync_replica_ids"]})
+    assert not (await api("GET", "/v3/clusters/-/health", node=2)).body["healthy"]
