@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.kafka.settings import KafkaSettings
-from tests.api.kafka.raw_client import RawClient
+from tests.api.kafka.raw_client import OPENED, RawClient
 from tests.api.kafka.real_cluster import RealCluster
 
 
@@ -34,9 +34,14 @@ async def three(tmp_path: Path, settings: KafkaSettings) -> AsyncIterator[RealCl
         await made.close()
 
 
+@pytest.fixture(autouse=True)
+async def nothing_left_open() -> AsyncIterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 @pytest.fixture
-async def client(cluster: RealCluster) -> AsyncIterator[RawClient]:
+async def client(cluster: RealCluster) -> RawClient:
     """A connection that speaks our own codec."""
-    made = await RawClient.connect(cluster.nodes[0].listener.port)
-    yield made
-    made.close()
+    return await RawClient.connect(cluster.nodes[0].listener.port)

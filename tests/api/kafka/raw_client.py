@@ -7,6 +7,9 @@ from wire.connection import ClientConnection
 from wire.messages import API, ApiKey
 from wire.schema import Message
 
+OPENED: list["RawClient"] = []
+"""Closed at the end of each test, also of one that fails (conftest)."""
+
 
 class RawClient:
     """One socket. Answers come in the order of the requests."""
@@ -19,7 +22,8 @@ class RawClient:
 
     @classmethod
     async def connect(cls, port: int) -> "RawClient":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        OPENED.append(cls(*await asyncio.open_connection("127.0.0.1", port)))
+        return OPENED[-1]
 
     async def ask(self, key: ApiKey, request: Message, version: int | None = None) -> Any:
         self.send(key, request, version)
