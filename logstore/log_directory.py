@@ -27,6 +27,7 @@ from logstore.checkpoints import (
 from logstore.disk import Disk, storage_refusal
 from logstore.flusher import Flusher
 from logstore.log_config import LogConfig
+from logstore.log_producers import SNAPSHOT_BATCHES_AT_CLOSE
 from logstore.partition_folder import (
     DELETED_SUFFIX,
     PartitionName,
@@ -345,7 +346,7 @@ class LogDirectory:
             if sync is not None and sync.error is not None:
                 return
             log.flush_indexes()
-            log.producers.save_if_new(log.segments, log.log_end_offset, batches_min=1)
+            log.producers.save_if_new(log.segments, log.log_end_offset, batches_min=SNAPSHOT_BATCHES_AT_CLOSE)
         self._checkpoints.write_now()
         replace_file(self._storage, f"{self.path}/{CLEAN_SHUTDOWN_FILE}", b"")
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT_BATCHES: Final = 1000
 """So many new batches are worth a snapshot at the next checkpoint: a walk over them takes 3 ms."""
+SNAPSHOT_BATCHES_AT_CLOSE: Final = 100
+"""To walk over fewer takes less than the two syncs of a file: thousands of logs are closed one after another."""
 SNAPSHOTS_KEPT: Final = 2
 """Below the synced end, beside those at the segments' beginnings; what lies above may go with a power cut."""
 

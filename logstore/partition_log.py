@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from wire.record_batch import RecordBatch
 
 UNSYNCED_BYTES_MAX: Final = 64 << 20
-"""Relaxed flush settings promise nothing sooner, but a roll and a restart should not wait for a whole segment."""
+"""Relaxed flush settings promise nothing sooner, but a restart should not wait for a whole segment."""
+UNSYNCED_BYTES_BEFORE_ROLL: Final = 4 << 20
+"""The seal at a roll waits on the owner's loop for what is not synced then: as a segment's end nears, not for long."""
 
 
 class PartitionLog:
@@ -306,7 +308,8 @@ class PartitionLog:
         active, point = self.segments[-1], self.recovery_point
         unsynced_bytes = active.size_bytes - (point.position if point.segment_base_offset == active.base_offset else 0)
         is_due = self.log_end_offset - self.synced_end_offset >= config.flush_messages
-        if is_due or unsynced_bytes >= UNSYNCED_BYTES_MAX:
+        ends_soon = config.segment_bytes - active.size_bytes < UNSYNCED_BYTES_MAX
+        if is_due or unsynced_bytes >= (UNSYNCED_BYTES_BEFORE_ROLL if ends_soon else UNSYNCED_BYTES_MAX):
             self._flusher.request(self)
         else:
             self._flusher.request_by_timer(self)

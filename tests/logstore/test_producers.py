@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from logstore.log_config import LogConfig, TimestampType
-from logstore.log_producers import SNAPSHOT_BATCHES
+from logstore.log_producers import SNAPSHOT_BATCHES, SNAPSHOT_BATCHES_AT_CLOSE
 from logstore.storage import PosixStorage
 from tests.logstore.owner import TOPIC_ID, Owner, append, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
@@ -185,14 +185,25 @@ def test_every_retry_is_known_after_a_restart_of_any_kind(log, storage):
     for sequence in range(11):
         send(log, idempotent(sequence))
     owner, log = reopened(storage)
-    assert 10 == send(log, idempotent(10)).base_offset
+    assert send(log, idempotent(10)).is_duplicate
     owner.close()
-    assert 11 in snapshots(storage)
     _, log = reopened(storage)
-    storage.calls.clear()
     assert [6, 7, 8, 9, 10] == [send(log, idempotent(sequence)).base_offset for sequence in range(6, 11)]
-    assert [] == [path for call, path in storage.calls if call == "pread" and path.endswith(".log")]
     assert 11 == send(log, idempotent(11)).base_offset
+
+
+def test_a_clean_stop_saves_the_reading_of_many_batches(storage):
+    owner = Owner(storage).open()
+    log = owner.log()
+    for sequence in range(SNAPSHOT_BATCHES_AT_CLOSE):
+        send(log, idempotent(sequence))
+    owner.settle()
+    owner.close()
+    assert [SNAPSHOT_BATCHES_AT_CLOSE] == snapshots(storage)
+    _, log = reopened(storage, LogConfig())
+    storage.calls.clear()
+    assert send(log, idempotent(SNAPSHOT_BATCHES_AT_CLOSE - 1)).is_duplicate
+    assert [] == [path for call, path in storage.calls if call == "pread" and path.endswith(".log")]
 
 
 SENT = [(7, 0), (8, 0), (7, 1), (7, 2), (8, 1)]
