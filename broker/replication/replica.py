@@ -74,6 +74,7 @@ class Replica:
         "_holds_writes",
         "_leader",
         "_of",
+        "_unproven",
         "high_watermark_key",
         "log",
         "log_end_key",
@@ -95,6 +96,7 @@ class Replica:
         self._of = surroundings
         self._leader: PartitionLeader | None = None
         self._holds_writes = False
+        self._unproven: dict[int, int] = {}
         log.on_durable = self._durable
 
     def __repr__(self) -> str:
@@ -168,6 +170,7 @@ class Replica:
         log = self.log
         self.on_durable = None
         self._holds_writes = False
+        self._unproven.clear()
         self._leader = PartitionLeader(
             broker_id=self._of.broker_id,
             state=state,
@@ -377,7 +380,25 @@ class Replica:
                     self._show_high_watermark(leader)
                 if wants_change:
                     self._of.wants_in_sync_change(self)
-        return self._read(fetch_offset, max_bytes, upper_offset=log.log_end_offset, at_least_one=at_least_one)
+        return self._read(
+            fetch_offset,
+            max_bytes,
+            upper_offset=log.log_end_offset,
+            at_least_one=at_least_one,
+            check_crc=self._is_suspect(broker_id, fetch_offset, leader),
+        )
+
+    def _is_suspect(self, broker_id: int, fetch_offset: int, leader: PartitionLeader) -> bool:
+        """Whether a CRC is to be checked here before a follower does it: that costs as much as the rest of a fetch.
+
+        What this leader appended was checked then and lies in memory still. Whoever asks twice for the same records may
+        have found them broken: then the disk is the suspect, and this log notes its damage (S18).
+        """
+        if fetch_offset >= self.log.log_end_offset:
+            return False
+        is_repeated = self._unproven.get(broker_id) == fetch_offset
+        self._unproven[broker_id] = fetch_offset
+        return is_repeated or fetch_offset < leader.epoch_start_offset
 
     def end_offset_for_epoch(self, leader_epoch: int, *, current_leader_epoch: int = NO_EPOCH) -> EpochEnd:
         """Where `leader_epoch` ends in this log, (-1, -1) where it cannot say (OffsetsForLeaderEpoch, KIP-101).
@@ -403,12 +424,16 @@ class Replica:
             leader.check_leader_epoch(current_leader_epoch)
         return leader
 
-    def _read(self, offset: int, max_bytes: int, *, upper_offset: int, at_least_one: bool) -> Fetched:
+    def _read(
+        self, offset: int, max_bytes: int, *, upper_offset: int, at_least_one: bool, check_crc: bool = True
+    ) -> Fetched:
         log = self.log
         if offset >= upper_offset:
             return self._nothing(offset)
         try:
-            found = log.read(offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one)
+            found = log.read(
+                offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one, check_crc=check_crc
+            )
         except RefusedError:
             if log.damaged_from is not None:
                 self._of.damaged(self)

@@ -23,7 +23,7 @@ from metadata.requests import (
     ReassignPartitionsRequest,
 )
 from tests.broker.nodes import Cluster, create, ready, until, values
-from tests.broker.replication.brokers import values_of
+from tests.broker.replication.brokers import flip_a_bit, values_of
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import build_batch
 
@@ -90,13 +90,6 @@ class Three:
 
 def one(value: bytes) -> bytearray:
     return build_batch([(None, value, (), time.time_ns() // 1_000_000)])
-
-
-def flip_a_bit(folder: Path, *, at: int) -> None:
-    segment = next(folder.glob("*.log"))
-    data = bytearray(segment.read_bytes())
-    data[at] ^= 1
-    segment.write_bytes(data)
 
 
 def read_to_the_end(replica: Replica) -> None:
@@ -225,7 +218,7 @@ async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -
             await three.send(topic_id, b"%d" % n * 100)
         damaged = three.state(topic_id).leader
         replica = three.nodes[damaged].replica(topic_id, 0)
-        flip_a_bit(Path(replica.log.folder), at=500)
+        flip_a_bit(replica, at=500)
         with pytest.raises(RefusedError) as refused:
             read_to_the_end(replica)
         assert refused.value.code in (ErrorCode.CORRUPT_MESSAGE, ErrorCode.KAFKA_STORAGE_ERROR)

@@ -47,6 +47,14 @@ def values_of(replica: Replica) -> list[bytes | None]:
     return [record.value for one in iterate_batches(data) for record in one.records()]
 
 
+def flip_a_bit(replica: Replica, *, at: int) -> None:
+    """What a bad disk does, in the first segment."""
+    segment = min(Path(replica.log.folder).glob("*.log"))
+    data = bytearray(segment.read_bytes())
+    data[at] ^= 1
+    segment.write_bytes(data)
+
+
 class TestBroker:
     """Broker `n` lives in broker epoch 10 * n."""
 

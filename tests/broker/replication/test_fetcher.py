@@ -7,7 +7,7 @@ import pytest
 
 from broker.replication.fetcher import STALE_POLL_S
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
-from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, state_of, until, values_of
+from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, flip_a_bit, state_of, until, values_of
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -159,3 +159,15 @@ async def test_a_throttled_replica_keeps_to_its_rate_and_holds_up_nobody(tmp_pat
             await one.replica(1).append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
         await until(lambda: follower.log.log_end_offset == 30)
         assert asyncio.get_running_loop().time() - began_s > 1.0, "30 KB at 20 KB/s"
+
+
+async def test_s18_a_leader_whose_disk_breaks_a_fresh_record_finds_it_out(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2), in_sync_replicas=(1,))
+        leader = one.lead(state, min_in_sync_replicas=1)
+        for n in range(5):
+            await leader.append(batch(b"%d" % n * 100), acks=ACKS_ALL, timeout_ms=20_000)
+        flip_a_bit(leader, at=500)
+        follower = two.follow(one, state)
+        await until(lambda: leader.log.damaged_from is not None)
+        assert values_of(follower) == [b"%d" % n * 100 for n in range(follower.log.log_end_offset)], "no broken record"
