@@ -172,6 +172,8 @@ def carry_out(
         if limit is not None:
             _lift(client)
     rows = watch.report(waited=waits)
+    if waits:
+        _lead_by_first(client, [one for one in moves if one[:2] not in refused])
     if failures:
         raise Failure(failures_told(failures, "could not be moved"))
     return rows
@@ -209,6 +211,16 @@ def _lift(client: HttpClient) -> None:
     """The throttle that was for this move must not slow the next; unless another is still under way."""
     if not reassignments(client):
         client.send("PUT", THROTTLE, {"bytes_per_s": None}, repeatable=True)
+
+
+def _lead_by_first(client: HttpClient, moves: Sequence[Move]) -> None:
+    """Where the move named another first replica, that one leads: now, not at the controller's next balance."""
+    wanted = [
+        {"topic_name": one.topic, "partition_id": one.partition} for one in moves if one.replicas[0] != one.before[0]
+    ]
+    for start in range(0, len(wanted), AT_ONCE):
+        wish = {"election": "PREFERRED", "partitions": wanted[start : start + AT_ONCE]}
+        client.send("POST", f"{PARTITIONS}:elect-leaders", wish, repeatable=True)
 
 
 def _show(invocation: Invocation, moves: Sequence[Move]) -> None:

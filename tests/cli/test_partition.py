@@ -64,6 +64,8 @@ def test_a_topic_moves_to_the_brokers_that_are_named(kraft, replication):
     assert "pay-0  1,2,3 -> 2,3,4\n" in ended.out
     assert "Moved 3 partitions in" in ended.out
     assert all({2, 3, 4} == {*replicas} for replicas in moved(replication, "pay"))
+    assert {2, 3, 4} == {row["leader_id"] for row in replication.rows()}
+    assert {"PREFERRED"} == {election["election"] for election in replication.elections}
     assert "Nothing to move" in kraft("partition", "move", "pay", "--to", "2,3,4").out
 
 
