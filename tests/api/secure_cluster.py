@@ -202,15 +202,16 @@ class SecureCluster:
 
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder, "authority")
-        ports = free_ports(6)
+        ports = free_ports(9)
         voters = ",".join(f"{node_id}@127.0.0.1:{port}" for node_id, port in enumerate(ports[:3], start=1))
         self.peer_ports = dict(enumerate(ports[:3], start=1))
         self.cluster_id = new_cluster_id()
         directories = {node_id: uuid.uuid4() for node_id in (1, 2, 3)}
         self.nodes = [
             SecureNode(node_id, folder / f"node-{node_id}", port, self.authority.file)
-            for node_id, port in enumerate(ports[3:], start=1)
+            for node_id, port in enumerate(ports[3:6], start=1)
         ]
+        self.kafka_ports = dict(enumerate(ports[6:], start=1))
         for node in self.nodes:
             format_directory(
                 node.directory, cluster_id=self.cluster_id, node_id=node.node_id, voter_directories=directories
@@ -218,7 +219,9 @@ class SecureCluster:
             files = self.authority.certify(f"node-{node.node_id}")
             properties = [
                 f"node.id={node.node_id}", "node.directory=.", f"controller.quorum.voters={voters}",
-                f"http.listeners={node.url}", "listeners=PLAINTEXT://127.0.0.1:0",
+                f"http.listeners={node.url}", f"listeners=SSL://127.0.0.1:{self.kafka_ports[node.node_id]}",
+                f"kafka.ssl.certificate={files.certificate}", f"kafka.ssl.key={files.key}",
+                f"kafka.ssl.authorities={self.authority.file}",
                 f"http.ssl.certificate={files.certificate}", f"http.ssl.key={files.key}",
                 f"peer.ssl.certificate={files.certificate}", f"peer.ssl.key={files.key}",
                 f"peer.ssl.authorities={self.authority.file}",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import confluent_kafka
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -82,6 +83,43 @@ def test_a_client_that_never_begins_its_handshake_holds_a_connection_no_longer_t
     patience_s = 5 * HEADER_TIMEOUT_MS / 1000
     with socket.create_connection(address, timeout=patience_s) as silent, contextlib.suppress(ConnectionResetError):
         assert b"" == silent.recv(1)
+
+
+# -- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+def test_brokers_copy_from_each_other_and_clients_with_a_certificate_read_it(cluster: SecureCluster) -> None:
+    one, two, _ = cluster.nodes
+    topic = {"topic_name": "copied", "partitions_count": 1, "replication_factor": 3}
+    topic["configs"] = [{"name": "min.insync.replicas", "value": "3"}]
+    wait_until(lambda: one.ask("POST", TOPICS, topic)[0] in (201, 400), "topic copied is created")
+    wait_until(
+        lambda: two.ask("POST", f"{TOPICS}/copied/records?acks=-1", record(0, "safe"))[0] == 200,
+        "a record is on all three nodes",
+    )
+    files = cluster.authority.certify("client")
+    client = confluent_kafka.Consumer({
+        "bootstrap.servers": f"127.0.0.1:{cluster.kafka_ports[1]}", "group.id": "none",
+        "security.protocol": "SSL", "ssl.ca.location": str(cluster.authority.file),
+        "ssl.certificate.location": str(files.certificate), "ssl.key.location": str(files.key),
+    })  # fmt: skip
+    client.assign([confluent_kafka.TopicPartition("copied", 0, 0)])
+    message = client.poll(30)
+    client.close()
+    assert message is not None
+    assert (None, b"safe") == (message.error(), message.value())
+
+
+def test_without_a_certificate_nobody_gets_to_where_brokers_replicate(cluster: SecureCluster) -> None:
+    context = ssl.create_default_context(cafile=cluster.authority.file)
+    address = ("127.0.0.1", cluster.kafka_ports[1])
+    with (
+        contextlib.suppress(ssl.SSLError, ConnectionError),
+        socket.create_connection(address, timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as stranger,
+    ):
+        stranger.sendall(bytes(100))  # in TLS 1.3 a client learns that it is refused from what comes back
+        assert b"" == stranger.recv(1)
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
@@ -216,12 +254,16 @@ def settings(authority: Authority) -> Settings:
         "http.ssl.certificate": files.certificate, "http.ssl.key": files.key,
         "peer.ssl.certificate": files.certificate, "peer.ssl.key": files.key,
         "peer.ssl.authorities": authority.file,
+        "listeners": "SSL://127.0.0.1:9092",
+        "kafka.ssl.certificate": files.certificate, "kafka.ssl.key": files.key,
+        "kafka.ssl.authorities": authority.file,
     })  # fmt: skip
 
 
 FILE_KEYS = (
     "http.ssl.certificate", "http.ssl.key", "http.ssl.authorities",
     "peer.ssl.certificate", "peer.ssl.key", "peer.ssl.authorities",
+    "kafka.ssl.certificate", "kafka.ssl.key", "kafka.ssl.authorities",
 )  # fmt: skip
 
 
@@ -233,14 +275,14 @@ def test_a_file_of_something_else_is_refused_by_its_key(settings: Settings, tmp_
     assert settings.refusal(**{key: tmp_path / "none"}).startswith(f"{key}={tmp_path / 'none'} ")
 
 
-@pytest.mark.parametrize("link", ["http", "peer"])
+@pytest.mark.parametrize("link", ["http", "peer", "kafka"])
 def test_the_key_of_another_certificate_is_refused(settings: Settings, authority: Authority, link: str) -> None:
     key = authority.certify("node-2").key
     message = settings.refusal(**{f"{link}.ssl.key": key})
     assert message.startswith(f"{link}.ssl.key={key}: is not the key of {link}.ssl.certificate=")
 
 
-@pytest.mark.parametrize("link", ["http", "peer"])
+@pytest.mark.parametrize("link", ["http", "peer", "kafka"])
 def test_a_passphrase_is_refused_and_never_asked_for(settings: Settings, tmp_path: Path, link: str) -> None:
     plain = serialization.load_pem_private_key(Path(str(settings.values["http.ssl.key"])).read_bytes(), None)
     secret = tmp_path / "secret.key"
@@ -256,6 +298,20 @@ def test_a_peer_certificate_of_another_node_is_refused_with_the_names_it_has(
     message = settings.refusal(peer_ssl_certificate=other.certificate, peer_ssl_key=other.key)
     assert message.startswith(f"peer.ssl.certificate={other.certificate}: ")
     assert "does not carry the name node-1 (its names: node-2)" in message
+    message = settings.refusal(kafka_ssl_certificate=other.certificate, kafka_ssl_key=other.key)
+    assert message.startswith(f"kafka.ssl.certificate={other.certificate}: ")
+    assert "does not carry the name node-1 (its names: node-2)" in message
+
+
+def test_clients_need_no_certificate_where_brokers_do_not_replicate(settings: Settings) -> None:
+    two = "PLAINTEXT://127.0.0.1:9092,SSL://127.0.0.1:9094"
+    tls, _ = settings.read(listeners=two)
+    assert (None, None) == (tls.replication, tls.fetcher)
+    assert tls.kafka is not None
+    assert ssl.CERT_NONE == tls.kafka.verify_mode
+    tls, _ = settings.read(listeners=two, inter_broker_listener_name="SSL")
+    assert tls.replication is not None
+    assert ssl.CERT_REQUIRED == tls.replication.verify_mode
 
 
 def test_a_wrong_file_stops_the_process_with_one_line(cluster: SecureCluster, tmp_path: Path) -> None:
@@ -291,7 +347,7 @@ def test_the_proxy_trusts_http_ssl_authorities_alone_else_those_of_the_peer_link
 def test_http_ssl_authorities_without_https_are_told_to_have_no_effect(settings: Settings) -> None:
     plain = {"http_listeners": "http://127.0.0.1:8082", "http_ssl_certificate": None, "http_ssl_key": None}
     tls, warnings = settings.read(**plain, http_ssl_authorities=settings.values["peer.ssl.authorities"])
-    assert (NodeTls(None, None), 1) == (tls, len(warnings))
+    assert (NodeTls(None, None), 1) == (tls._replace(kafka=None, replication=None, fetcher=None), len(warnings))
     assert "http.ssl.authorities has no effect" in warnings[0]
 
 

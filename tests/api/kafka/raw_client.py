@@ -21,8 +21,8 @@ class RawClient:
         self._answers: list[Message] = []
 
     @classmethod
-    async def connect(cls, port: int) -> "RawClient":
-        OPENED.append(cls(*await asyncio.open_connection("127.0.0.1", port)))
+    async def connect(cls, port: int, ssl: Any = None) -> "RawClient":
+        OPENED.append(cls(*await asyncio.open_connection("127.0.0.1", port, ssl=ssl)))
         return OPENED[-1]
 
     async def ask(self, key: ApiKey, request: Message, version: int | None = None) -> Any:

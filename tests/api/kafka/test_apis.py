@@ -362,12 +362,13 @@ async def _both(client, key, request, only):
 
 
 async def test_an_old_epoch_is_fenced_and_offline_replicas_are_told(three):
-    """S7; the controller fences a broker whose heartbeats have ended."""
+    """S7, after a broker has handed over and stopped."""
     topic = await three.create("t", replicas=3)
     leader = three.leader(topic)
     epoch = leader.node.replica(topic.topic_id, 0).leader_epoch
     assert epoch == 0
     survivors = [one for one in three.nodes if one is not leader]
+    await leader.node.hand_over()
     await leader.stop()
     await until(lambda: all(_leader_of(one, topic) not in (-1, leader.node.broker_id) for one in survivors))
     new = next(one for one in survivors if one.node.broker_id == _leader_of(survivors[0], topic))
