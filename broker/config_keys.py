@@ -101,6 +101,18 @@ KEYS: Final[dict[str, Key]] = {
     "replica.fetch.response.max.bytes": Key("replica_fetch_response_max_bytes", integer(1024, INT_MAX)),
     "replica.fetch.backoff.ms": Key("replica_fetch_backoff_ms", integer(1, 600_000)),
     "replica.socket.timeout.ms": Key("replica_socket_timeout_ms", integer(1000, 3_600_000)),
+    # consumer groups
+    "group.min.session.timeout.ms": Key("group_session_timeout_ms_min", _POSITIVE),
+    "group.max.session.timeout.ms": Key("group_session_timeout_ms_max", _POSITIVE),
+    "group.initial.rebalance.delay.ms": Key("group_initial_rebalance_delay_ms", _COUNT),
+    "group.max.size": Key("group_members_max", _POSITIVE),
+    "offset.metadata.max.bytes": Key("offset_metadata_bytes_max", integer(0, 1 << 20)),
+    "offsets.retention.minutes": Key("offsets_retention_minutes", _POSITIVE),
+    "offsets.retention.check.interval.ms": Key("offsets_retention_check_interval_ms", _LONG),
+    "offsets.commit.timeout.ms": Key("offsets_commit_timeout_ms", _POSITIVE),
+    "offsets.topic.num.partitions": Key("offsets_topic_num_partitions", integer(1, 10_000)),
+    "offsets.topic.replication.factor": Key("offsets_topic_replication_factor", integer(1, 32_767)),
+    "offsets.topic.segment.bytes": Key("offsets_topic_segment_bytes", integer(1024, INT_MAX)),
     # the log directories
     "log.dir.reserved.bytes": Key("log_dir_reserved_bytes", integer(0, LONG_MAX)),
     "log.retention.check.interval.ms": Key("log_retention_check_interval_ms", integer(100, LONG_MAX)),

@@ -199,3 +199,6 @@ def _check_times(config: NodeConfig, settings: Mapping[str, Setting]) -> None:
     if config.broker_session_timeout_ms < 2 * config.broker_heartbeat_interval_ms:
         setting = settings.get("broker.session.timeout.ms") or settings["broker.heartbeat.interval.ms"]
         raise refuse(setting, "the session timeout must be at least twice broker.heartbeat.interval.ms")
+    if config.group_session_timeout_ms_min > config.group_session_timeout_ms_max:
+        setting = settings.get("group.min.session.timeout.ms") or settings["group.max.session.timeout.ms"]
+        raise refuse(setting, f"at most group.max.session.timeout.ms, {config.group_session_timeout_ms_max}")

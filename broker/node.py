@@ -18,6 +18,9 @@ from broker.cluster_image import ClusterImage
 from broker.controller_link import ControllerLink
 from broker.errors import OutcomeUnknownError
 from broker.event_log import logger
+from broker.groups.host import GroupHost
+from broker.groups.settings import GroupSettings
+from broker.groups.shard import ShardSurroundings
 from broker.health import Health, health_of
 from broker.heartbeats import Heartbeats
 from broker.isr_changes import InSyncReplicasChanges
@@ -129,6 +132,21 @@ class Node:
             wants_in_sync_change=self._in_sync_changes.consider,
             damaged=self._damaged,
         )
+        self.groups = GroupHost(
+            broker_id=self.broker_id,
+            broker_epoch=lambda: self.broker_epoch,
+            image=lambda: self.image,
+            replica=self.replica,
+            settled=self._reconciler.settled,
+            admin=self.admin,
+            surroundings=ShardSurroundings(
+                settings=group_settings_of(config),
+                clock=self._clock,
+                waiting_room=self.waiting_room,
+                loop=self._loop,
+            ),
+            on_bug=self.fail,
+        )
         self._told_damaged: set[tuple[UUID, int]] = set()
         self._sequence = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
@@ -154,6 +172,7 @@ class Node:
         self._cluster_image.observe(self._introduce_peers)
         self._cluster_image.observe(self._fetchers.see)
         self._cluster_image.observe(self._reconciler.see)
+        self._cluster_image.observe(self.groups.see)
         self._cluster_image.observe(self._controller.see)
         await self.quorum.start()
         self._run(self._controller.run(), "controller")
@@ -185,6 +204,7 @@ class Node:
         self._run(self._heartbeats.run(), "heartbeats")
         self._run(self._in_sync_changes.run(), "in-sync replicas")
         self._run(self._directories.maintain(), "log maintenance")
+        self._run(self.groups.run(), "consumer groups")
 
     async def hand_over(self) -> None:
         """Controlled shutdown: not ready any more; let the controller move what this broker leads, for a while.
@@ -216,6 +236,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.producer_ids.close()
+        await self.groups.close()
         self._reconciler.close()
         await self._directories.close()
         self.waiting_room.close()
@@ -401,4 +422,24 @@ def controller_settings_of(config: NodeConfig) -> ControllerSettings:
             default_replication_factor=config.default_replication_factor,
             broker_defaults=config.topic_defaults,
         ),
+    )
+
+
+def group_settings_of(config: NodeConfig) -> GroupSettings:
+    """What this node coordinates groups by."""
+    replication_factor = config.offsets_topic_replication_factor
+    return GroupSettings(
+        session_timeout_ms_min=config.group_session_timeout_ms_min,
+        session_timeout_ms_max=config.group_session_timeout_ms_max,
+        initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
+        members_max=config.group_members_max,
+        offset_metadata_bytes_max=config.offset_metadata_bytes_max,
+        offsets_retention_ms=config.offsets_retention_minutes * 60_000,
+        offsets_retention_check_interval_ms=config.offsets_retention_check_interval_ms,
+        offsets_commit_timeout_ms=config.offsets_commit_timeout_ms,
+        topic_partitions=config.offsets_topic_num_partitions,
+        topic_replication_factor=(
+            config.default_replication_factor if replication_factor is None else replication_factor
+        ),
+        topic_segment_bytes=config.offsets_topic_segment_bytes,
     )

@@ -94,6 +94,18 @@ class NodeConfig:
     replica_fetch_backoff_ms: int = 200  # Kafka: 1 s; a new leader is there long before
     replica_socket_timeout_ms: int = 30_000
 
+    group_session_timeout_ms_min: int = 6_000
+    group_session_timeout_ms_max: int = 1_800_000
+    group_initial_rebalance_delay_ms: int = 200  # Kafka: 3 s; enough for members that one command starts, and not felt
+    group_members_max: int = 10_000  # Kafka: no limit
+    offset_metadata_bytes_max: int = 4_096
+    offsets_retention_minutes: int = 7 * 24 * 60
+    offsets_retention_check_interval_ms: int = 600_000
+    offsets_commit_timeout_ms: int = 5_000
+    offsets_topic_num_partitions: int = 50
+    offsets_topic_replication_factor: int | None = None  # None: default.replication.factor; Kafka: 3
+    offsets_topic_segment_bytes: int = 100 * 2**20
+
     log_dir_reserved_bytes: int = 64 * 2**20  # S19: below it produce is refused so that metadata can still be written
     log_retention_check_interval_ms: int = 300_000
     log_flush_offset_checkpoint_interval_ms: int = 60_000

@@ -93,8 +93,14 @@ def test_a_kafka_file_starts_a_node_and_what_has_no_effect_is_said(tmp_path):
     config, warnings = load_config(file, {}, [])
     assert ("127.0.0.1", 9093) == config.peer_listener
     assert (Listener("PLAINTEXT", "127.0.0.1", 9092),) == config.kafka_listeners
-    assert 2 == len(warnings)
-    assert any("num.network.threads (server.properties, line 7)" in warning for warning in warnings)
+    assert 1 == len(warnings)
+    assert "num.network.threads (server.properties, line 7)" in warnings[0]
+    assert 1 == config.offsets_topic_replication_factor
+
+
+def test_no_session_timeout_at_all_is_refused():
+    with pytest.raises(ConfigError, match=r"group\.min\.session\.timeout\.ms=9000.*at most"):
+        load_config(None, {}, ["group.min.session.timeout.ms=9000", "group.max.session.timeout.ms=8000"])
 
 
 def test_what_is_the_case_anyway_needs_no_warning():
