@@ -14,6 +14,7 @@ from api.connection_count import ConnectionCount
 from api.kafka.settings import KafkaSettings
 from broker.event_log import logger
 from broker.fetch_sessions import EPOCH_MAX, FetchSessions
+from broker.groups.host import GroupHost
 from broker.partition_fetches import FetchSet, Follower, PartitionFetches
 from broker.producer_ids import ProducerIds
 from broker.replication.replica import Replica
@@ -35,6 +36,7 @@ class KafkaNode(Protocol):
     quorum: MetadataQuorum
     waiting_room: WaitingRoom
     producer_ids: ProducerIds
+    groups: GroupHost
 
     @property
     def image(self) -> Image: ...

@@ -22,7 +22,7 @@ from broker.groups.offsets import CommittedOffset, GroupOffsets, TopicPartition
 from broker.groups.records import GroupRecord, OffsetRecord, group_record, offset_record
 from broker.groups.settings import GroupSettings
 from broker.groups.subscription import CONSUMER, subscribed_topics
-from wire.errors import ErrorCode, RefusedError
+from wire.errors import ErrorCode
 from wire.messages.join_group import JoinGroupResponse
 from wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
@@ -38,6 +38,8 @@ class OffsetsToCommit(NamedTuple):
     instance_id: str | None
     generation_id: int
     offsets: Mapping[TopicPartition, CommittedOffset]
+    retention_ms: int | None = None
+    """Its own; None: the cluster's (`offsets.retention.minutes`)."""
 
 
 class GroupCoordinator:
@@ -106,7 +108,10 @@ class GroupCoordinator:
     # ---- offsets
 
     def commit(self, call: Call, commit: OffsetsToCommit, now: Now) -> None:
-        """Answered with a code for each partition, once the offsets are committed in the log."""
+        """Answered with a code for each partition, once the offsets are committed in the log; here they get their time.
+
+        GROUP_ID_NOT_FOUND: a group of which nothing is known has no generation.
+        """
         refusal = self._cannot_commit(commit)
         if refusal is not ErrorCode.NONE:
             self.effects.answer(call, dict.fromkeys(commit.offsets, refusal))
@@ -116,11 +121,14 @@ class GroupCoordinator:
         limit = self._settings.offset_metadata_bytes_max
         codes = dict.fromkeys(commit.offsets, ErrorCode.NONE)
         accepted = {}
+        expires_at_ms = None if commit.retention_ms is None else now.wall_ms + commit.retention_ms
         for partition, offset in commit.offsets.items():
             if len(offset.metadata.encode()) > limit:
                 codes[partition] = ErrorCode.OFFSET_METADATA_TOO_LARGE
             else:
-                accepted[partition] = offset
+                accepted[partition] = offset._replace(
+                    commit_timestamp_ms=now.wall_ms, expire_timestamp_ms=expires_at_ms
+                )
         if not accepted:
             self.effects.answer(call, codes)
             self._forget_if_nothing(group)
@@ -138,7 +146,7 @@ class GroupCoordinator:
         if unavailable is not ErrorCode.NONE:
             return unavailable
         if group is None:
-            return ErrorCode.ILLEGAL_GENERATION if commit.generation_id >= 0 else ErrorCode.NONE
+            return ErrorCode.GROUP_ID_NOT_FOUND if commit.generation_id >= 0 else ErrorCode.NONE
         return commit_refusal(group, commit.member_id, commit.instance_id, commit.generation_id)
 
     def _write_offsets(
@@ -176,11 +184,15 @@ class GroupCoordinator:
     # ---- administration
 
     def delete_offsets(self, call: Call, group_id: str, partitions: Iterable[TopicPartition]) -> None:
-        """Answered with a code for each partition. Raises RefusedError where the whole group can't have any deleted."""
+        """Answered with a code for each partition, or with one where the whole group can't have any deleted."""
         group = self.known(group_id)
-        in_use = self._topics_in_use(group)
+        if group is None:
+            self.effects.answer(call, ErrorCode.GROUP_ID_NOT_FOUND)
+            return
         if group.state is not GroupState.EMPTY and group.protocol_type != CONSUMER:
-            raise RefusedError(ErrorCode.NON_EMPTY_GROUP, f"group {group_id!r} has members: stop them first")
+            self.effects.answer(call, ErrorCode.NON_EMPTY_GROUP)
+            return
+        in_use = self._topics_in_use(group)
         codes = {}
         for one in partitions:
             is_free = in_use is not None and one.topic not in in_use
@@ -192,11 +204,14 @@ class GroupCoordinator:
             self.effects.answer(call, codes)
 
     def delete_group(self, call: Call, group_id: str) -> None:
-        """Answered with a code, once the log has forgotten the group. Raises RefusedError where it cannot be."""
+        """Answered with a code, once the log has forgotten the group."""
         group = self.known(group_id)
-        if group.state is not GroupState.EMPTY:
-            raise RefusedError(ErrorCode.NON_EMPTY_GROUP, f"group {group_id!r} has members: stop them first")
-        self._bury(group, [one for one, _ in group.offsets], lambda code: self.effects.answer(call, code))
+        if group is None:
+            self.effects.answer(call, ErrorCode.GROUP_ID_NOT_FOUND)
+        elif group.state is not GroupState.EMPTY:
+            self.effects.answer(call, ErrorCode.NON_EMPTY_GROUP)
+        else:
+            self._bury(group, [one for one, _ in group.offsets], lambda code: self.effects.answer(call, code))
 
     def _bury(self, group: Group, offsets: Iterable[TopicPartition], answer: Callable[[ErrorCode], None]) -> None:
         """Delete the group with what it has left; nobody can use it meanwhile."""
@@ -213,12 +228,10 @@ class GroupCoordinator:
         tombstone = group_record(group.group_id, None)
         self._write_offsets(group, dict.fromkeys(offsets), answer=ended, more=[tombstone])
 
-    def known(self, group_id: str) -> Group:
-        """RefusedError(GROUP_ID_NOT_FOUND)."""
+    def known(self, group_id: str) -> Group | None:
+        """None also for a group that is being deleted."""
         group = self.groups.get(group_id)
-        if group is None or group.state is GroupState.DEAD:
-            raise RefusedError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} not found.")
-        return group
+        return None if group is None or group.state is GroupState.DEAD else group
 
     # ---- time
 

@@ -1,15 +1,19 @@
-"""What a member of a classic group is told of its generation. Pure, and decides nothing."""
+"""What a classic group is told to be: its generation to members, its state to others. Pure, decides nothing."""
 
 from typing import TYPE_CHECKING, Final
 
-from broker.groups.member import Joining, Member
+from broker.groups.group_state import GroupState
+from broker.groups.member import NO_BYTES, Joining, Member
+from wire.messages.describe_groups import DescribedGroup, DescribedGroupMember
 from wire.messages.join_group import JoinGroupResponse, JoinGroupResponseMember
+from wire.messages.list_groups import ListedGroup
 from wire.messages.sync_group import SyncGroupResponse
 
 if TYPE_CHECKING:
     from broker.groups.group import Group
 
 NO_MEMBER: Final = ""
+CLASSIC: Final = "classic"
 
 
 def joined(group: "Group", member: Member) -> JoinGroupResponse:
@@ -54,3 +58,31 @@ def _everyone(group: "Group") -> list[JoinGroupResponseMember]:
         JoinGroupResponseMember(one.member_id, one.instance_id, one.metadata_for(group.protocol_name))
         for one in group.members
     ]
+
+
+def described(group: "Group", authorized_operations: int) -> DescribedGroup:
+    """DescribeGroups: what members said and were assigned is told while it holds."""
+    is_stable = group.state is GroupState.STABLE
+    members = [
+        DescribedGroupMember(
+            one.member_id,
+            one.instance_id,
+            one.client_id,
+            one.client_host,
+            one.metadata_for(group.protocol_name) if is_stable else NO_BYTES,
+            one.assignment if is_stable else NO_BYTES,
+        )
+        for one in group.members
+    ]
+    return DescribedGroup(
+        group_id=group.group_id,
+        group_state=group.state,
+        protocol_type=group.protocol_type or "",
+        protocol_data=(group.protocol_name or "") if is_stable else "",
+        members=members,
+        authorized_operations=authorized_operations,
+    )
+
+
+def listed(group: "Group") -> ListedGroup:
+    return ListedGroup(group.group_id, group.protocol_type or "", group.state, CLASSIC)

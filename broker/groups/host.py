@@ -25,7 +25,7 @@ from broker.producer_ids import Admin
 from broker.replication.replica import Replica
 from metadata import topic_configs
 from metadata.delta import Delta
-from metadata.image import Broker, Image, Topic
+from metadata.image import Broker, Image
 from metadata.requests import ConfigChange, CreateTopicRequest
 from wire.errors import ErrorCode, RefusedError
 
@@ -96,26 +96,27 @@ class GroupHost:
         topic = self._image().topic(OFFSETS_TOPIC)
         return None if topic is None else group_hash(group_id) % len(topic.partitions)
 
-    async def coordinator_of(self, group_id: str) -> Broker:
-        """The broker that coordinates this group; makes the topic where there is none yet.
-
-        RefusedError(COORDINATOR_NOT_AVAILABLE) with the reason: try again soon.
-        """
-        topic = self._image().topic(OFFSETS_TOPIC) or await self._created()
-        broker = self._image().leader_of(topic, group_hash(group_id) % len(topic.partitions))
+    def coordinator_of(self, group_id: str) -> Broker:
+        """The broker that coordinates this group. RefusedError(COORDINATOR_NOT_AVAILABLE): there is none now."""
+        image = self._image()
+        topic = image.topic(OFFSETS_TOPIC)
+        if topic is None:
+            raise _not_available("there is no offsets topic yet")
+        broker = image.leader_of(topic, group_hash(group_id) % len(topic.partitions))
         if broker is None:
             raise _not_available("its partition of the offsets topic has no leader now")
         return broker
 
-    async def _created(self) -> Topic:
+    @property
+    def has_topic(self) -> bool:
+        return self._image().topic(OFFSETS_TOPIC) is not None
+
+    async def make_topic(self) -> None:
+        """On first use. RefusedError(COORDINATOR_NOT_AVAILABLE) with the reason why it cannot be made yet."""
         if self._creating is None:
             self._creating = self._of.loop.create_task(self._create(), name="offsets topic")
             self._creating.add_done_callback(self._created_or_not)
         await asyncio.shield(self._creating)
-        topic = self._image().topic(OFFSETS_TOPIC)
-        if topic is None:
-            raise _not_available("the offsets topic is being made")
-        return topic
 
     def _created_or_not(self, task: asyncio.Task[None]) -> None:
         self._creating = None
@@ -166,11 +167,11 @@ class GroupHost:
     # ---- what doors ask
 
     def ask(self, group_id: str, question: Callable[[GroupCoordinator, Call, Now], None]) -> Any:
-        """The core's answer, or a future of it (see `Shard.ask`); raises as `shard`.
-
-        The future fails with RefusedError(NOT_COORDINATOR) where this broker ceases to coordinate the group.
-        """
-        return self.shard(group_id).ask(group_id, question)
+        """The core's answer, or a future of it (see `Shard.ask`); an ErrorCode where there is no such shard here."""
+        try:
+            return self.shard(group_id).ask(group_id, question)
+        except RefusedError as refused:
+            return refused.code
 
     def tell(self, group_id: str, event: Callable[[GroupCoordinator, Now], Any]) -> Any:
         """What the core says at once; raises as `shard`."""

@@ -126,7 +126,10 @@ class Shard:
     # ---- asking
 
     def ask(self, group_id: str, question: Callable[[GroupCoordinator, Call, Now], None]) -> Any:
-        """What the core answers: at once, or a future of it. If the future is cancelled, the core hears of it."""
+        """What the core answers: at once, or a future of it. If the future is cancelled, the core hears of it.
+
+        The future's result is ErrorCode.NOT_COORDINATOR where this epoch ends before.
+        """
         call = next(self._calls)
         self._answers[call] = None
         question(self.core, call, self.now())
@@ -165,7 +168,7 @@ class Shard:
         futures, self._futures = self._futures, {}
         for future in futures.values():
             if not future.done():
-                future.set_exception(not_coordinator())
+                future.set_result(ErrorCode.NOT_COORDINATOR)
 
     # ---- carrying out
 
