@@ -118,7 +118,8 @@ class ModelBroker:
             peer=self.cluster.endpoint,
             clean_shutdown=self.clean_shutdown,
         )
-        self.cluster.to_controller(self, lambda: self.cluster.register(self, request))
+        life = self.incarnation
+        self.cluster.to_controller(self, lambda: self.cluster.register(self, life, request))
         self.later(100, self._register)
 
     def registered(self, broker_epoch: int) -> None:
@@ -134,7 +135,8 @@ class ModelBroker:
             self._register()
 
     def _poll_metadata(self) -> None:
-        self.cluster.to_controller(self, lambda: self.cluster.give_image(self))
+        life = self.incarnation
+        self.cluster.to_controller(self, lambda: self.cluster.give_image(self, life))
         self.later(self.cluster.rng.uniform(4, 20), self._poll_metadata)
 
     def _heartbeat(self) -> None:
@@ -145,7 +147,8 @@ class ModelBroker:
                 applied_index=self.image.applied_index,
                 reported_lost_replicas=True,
             )
-            self.cluster.to_controller(self, lambda: self.cluster.heard(self, heartbeat))
+            life = self.incarnation
+            self.cluster.to_controller(self, lambda: self.cluster.heard(self, life, heartbeat))
         self.later(40, self._heartbeat)
 
     def see(self, image: Image) -> None:
@@ -228,7 +231,7 @@ class ModelBroker:
 
     def _durable(self) -> None:
         if self.leader is not None:
-            self.leader.durable(self.log.durable_end_offset)
+            self.leader.durable(self.log.durable_end_offset, now_ms=self.cluster.now_ms)
             self._show_watermark(self.leader)
         elif self.follower is not None:
             self._take_watermark(self.follower)
@@ -237,14 +240,22 @@ class ModelBroker:
         if leader.high_watermark <= self.log.high_watermark:
             return
         self.log.high_watermark = leader.high_watermark
-        self.cluster.checkers.led_watermark_moved(
-            self.broker_id, frozenset(leader.maximal_in_sync_replicas), enough=leader.has_enough_in_sync
-        )
+        maximal = frozenset(leader.maximal_in_sync_replicas)
+        self.cluster.checkers.led_watermark_moved(self.broker_id, maximal, enough=self._has_enough(leader))
         done = [one for one in self.waiting if one.offset < leader.high_watermark]
         self.waiting = [one for one in self.waiting if one.offset >= leader.high_watermark]
         for one in done:
             if one.leader is leader:
                 self.cluster.acknowledge(self, leader.leader_epoch, one)
+
+    def _has_enough(self, leader: PartitionLeader) -> bool:
+        """Reckoned by the model itself."""
+        needed = min(self.cluster.min_in_sync_replicas, len(self.cluster.brokers))
+        return len(leader.in_sync_replicas) >= needed
+
+    def readable_end_offset(self) -> int:
+        """Consumers read below it."""
+        return self.log.high_watermark
 
     def asked(self, fetch: FollowerFetch, answer: Callable[[FetchAnswer], None], *, may_wait: bool = True) -> None:
         """A follower's Fetch, as the listener and the replica handle it."""
@@ -337,7 +348,8 @@ class ModelBroker:
                 self._show_watermark(leader)
                 self.later(20, self._consider)
 
-        self.cluster.to_controller(self, lambda: self.cluster.alter_partition(self, request, answered))
+        life = self.incarnation
+        self.cluster.to_controller(self, lambda: self.cluster.alter_partition(self, life, request, answered))
         self.later(CHANGE_TIMEOUT_MS, lambda: answered(None, in_doubt=True))
         self.cluster.before_alter_partition(self, change)
 

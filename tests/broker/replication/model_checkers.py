@@ -163,7 +163,7 @@ class Checkers:
         self.acknowledged[offset] = value
         self.last_acknowledged = max(self.last_acknowledged, offset)
         state = self.state
-        if state is not None and state.leader_epoch > leader_epoch and state.leader != -1:
+        if state is not None and state.leader_epoch > leader_epoch and state.leader not in {-1, *self.damaged}:
             held = self.matching(state.leader)
             self._require("S7", held > offset, f"fenced {broker_id} acknowledged {offset}, its successor has", held)
 

@@ -86,7 +86,7 @@ class ModelCluster:
         self.now_ms = time_ms
 
     def sync_ms(self) -> float:
-        return self.rng.uniform(0.2, 3)
+        return self.rng.uniform(50, 500) if self.relaxed else self.rng.uniform(0.2, 3)
 
     def an_id(self, number: int) -> uuid.UUID:
         return uuid.UUID(int=number + 100)
@@ -105,18 +105,17 @@ class ModelCluster:
     def to_controller(self, broker: ModelBroker, message: Callable[[], None]) -> None:
         self.send(broker.broker_id, CONTROLLER, message)
 
-    def to_broker(self, broker: ModelBroker, source: int, message: Callable[[], None]) -> None:
-        """To the process that runs now: its successor has other connections."""
-        incarnation = broker.incarnation
-        self.send(source, broker.broker_id, lambda: broker._run(incarnation, message))
+    def to_broker(self, broker: ModelBroker, life: int, source: int, message: Callable[[], None]) -> None:
+        """To one process: its successor has other connections."""
+        self.send(source, broker.broker_id, lambda: broker._run(life, message))
 
     def fetch(self, source: ModelBroker, target: int, fetch: FollowerFetch, answered: Callable) -> None:
-        leader = self.brokers[target]
+        leader, life = self.brokers[target], source.incarnation
 
         def answer(given: object) -> None:
-            self.to_broker(source, target, lambda: answered(given))
+            self.to_broker(source, life, target, lambda: answered(given))
 
-        self.to_broker(leader, source.broker_id, lambda: leader.asked(fetch, answer))
+        self.to_broker(leader, leader.incarnation, source.broker_id, lambda: leader.asked(fetch, answer))
 
     # ---- the controller
 
@@ -163,13 +162,11 @@ class ModelCluster:
             self.checkers.state_changed(state, {b.broker_id: b.epoch for b in applied.image.brokers.values()})
         return applied.answer
 
-    def register(self, broker: ModelBroker, request: RegistrationRequest) -> None:
-        incarnation = broker.incarnation
-
+    def register(self, broker: ModelBroker, life: int, request: RegistrationRequest) -> None:
         def registered(answer: Answer) -> None:
             if isinstance(answer, RegistrationAnswer):
                 epoch = answer.broker_epoch
-                self.send(CONTROLLER, broker.broker_id, lambda: broker._run(incarnation, lambda: started(epoch)))
+                self.to_broker(broker, life, CONTROLLER, lambda: started(epoch))
 
         def started(epoch: int) -> None:
             if broker.broker_epoch is None:
@@ -184,18 +181,22 @@ class ModelCluster:
         else:
             registered(decided)
 
-    def heard(self, broker: ModelBroker, heartbeat: Heartbeat) -> None:
+    def heard(self, broker: ModelBroker, life: int, heartbeat: Heartbeat) -> None:
         try:
             self.controller.heard(self.image, heartbeat, now_ms=int(self.now_ms))
         except RefusedError:
-            self.to_broker(broker, CONTROLLER, lambda: broker.unregistered(heartbeat.broker_epoch))
+            self.to_broker(broker, life, CONTROLLER, lambda: broker.unregistered(heartbeat.broker_epoch))
 
-    def give_image(self, broker: ModelBroker) -> None:
+    def give_image(self, broker: ModelBroker, life: int) -> None:
         image = self.image
-        self.to_broker(broker, CONTROLLER, lambda: broker.see(image))
+        self.to_broker(broker, life, CONTROLLER, lambda: broker.see(image))
 
     def alter_partition(
-        self, broker: ModelBroker, request: AlterPartitionRequest, answered: Callable[[ErrorCode | None], None]
+        self,
+        broker: ModelBroker,
+        life: int,
+        request: AlterPartitionRequest,
+        answered: Callable[[ErrorCode | None], None],
     ) -> None:
         def reply(answer: object) -> None:
             match answer:
@@ -205,7 +206,7 @@ class ModelCluster:
                     refusal = refusals[0].code
                 case _:
                     refusal = None
-            self.to_broker(broker, CONTROLLER, lambda: answered(refusal))
+            self.to_broker(broker, life, CONTROLLER, lambda: answered(refusal))
 
         try:
             decided = self.controller.decide(
@@ -253,9 +254,9 @@ class ModelCluster:
 
     def _read(self) -> None:
         for broker in self.brokers.values():
-            log = broker.log
-            if broker.leader is not None and log.high_watermark > log.log_start_offset:
-                self.checkers.read(broker.broker_id, self.rng.randrange(log.log_start_offset, log.high_watermark))
+            start_offset, end_offset = broker.log.log_start_offset, broker.readable_end_offset()
+            if broker.leader is not None and end_offset > start_offset:
+                self.checkers.read(broker.broker_id, self.rng.randrange(start_offset, end_offset))
         self.at(self.rng.uniform(5, 15), self._read)
 
     def acknowledge(self, broker: ModelBroker, leader_epoch: int, one: Waiting) -> None:

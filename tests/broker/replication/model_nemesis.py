@@ -75,7 +75,17 @@ class Nemesis:
             cluster.replace_controller()
         elif fault == "quiet":
             self._delete_records()
+        elif fault == "pair":
+            self._strike_pair()
         cluster.at(rng.uniform(20, 500), self._strike)
+
+    def _strike_pair(self) -> None:
+        """Of the last two in sync one falls and comes back at once, while the other is not heard of."""
+        state = self.cluster.checkers.state
+        if state is not None and len(state.in_sync_replicas) == 2:
+            first, second = self.rng.sample(state.in_sync_replicas, 2)
+            self.crash(self.cluster.brokers[first], down_ms=self.rng.uniform(1, 30))
+            self.isolate(second, self.rng.uniform(500, 1500))
 
     def _delete_records(self) -> None:
         for broker in self.cluster.brokers.values():
@@ -92,7 +102,7 @@ class Nemesis:
         rng, log = self.rng, broker.log
         is_replaceable = self._is_replaceable(broker)
         if self.cluster.relaxed and not is_replaceable:
-            return  # by its promise such a replica may count no longer, whether it lost something or not
+            return  # after an unclean stop it counts no longer, whether it lost something or not
         lowest = min(log.checkpointed_high_watermark, log.high_watermark)
         log.checkpointed_high_watermark = rng.randint(lowest, log.high_watermark)
         broker.stop()
@@ -103,22 +113,22 @@ class Nemesis:
             broker.directory += 1_000
             log.wiped()
             self.cluster.checkers.lost(broker.broker_id, epoch, counted=True)
-        elif kind < 0.7:
-            counted = log.power_cut(rng) > 0 or self.cluster.relaxed
-            self.cluster.checkers.lost(broker.broker_id, epoch, counted=counted)
+        else:
+            if kind < 0.7:
+                log.power_cut(rng)
+            self.cluster.checkers.lost(broker.broker_id, epoch, counted=self.cluster.relaxed)
         self.cluster.at(down_ms, lambda: None if broker.is_running else broker.start())
 
     def _is_replaceable(self, broker: ModelBroker) -> bool:
-        """All others are whole members: whatever is lost here, one of them leads or stays eligible."""
+        """Nobody else has lost anything, and another in-sync replica runs and holds everything: it leads, or stays
+        eligible, whatever is lost here.
+        """
         checkers = self.cluster.checkers
         state = checkers.state
         assert state is not None
-        others = self.cluster.brokers.keys() - {broker.broker_id}
-        return (
-            others <= {*state.in_sync_replicas}
-            and not checkers.damaged.keys() - {broker.broker_id}
-            and all(self.cluster.brokers[b].is_running for b in others)
-            and all(checkers.matching(b) >= len(checkers.committed) for b in others)
+        others = [self.cluster.brokers[b] for b in state.in_sync_replicas if b != broker.broker_id]
+        return not checkers.damaged.keys() - {broker.broker_id} and any(
+            other.is_running and checkers.matching(other.broker_id) >= len(checkers.committed) for other in others
         )
 
     def pause(self, broker: ModelBroker, for_ms: float) -> None:
