@@ -56,38 +56,41 @@ PARTITIONS: Final = (
 
 def lines(cluster: LocalCluster, document: Mapping[str, Any], *, wide: bool) -> Iterator[str]:
     """The report, line by line."""
-    yield _verdict(document)
+    word, facts = _verdict(document)
+    first, *more = _wrapped(f"{word}: {facts}", indent="")
+    yield _styled(word, "green" if document["healthy"] else "red") + first.removeprefix(word)
+    yield from more
     for reason in document["reasons"]:
-        yield from _wrapped(reason)
+        yield from _wrapped(reason, indent="  - ")
     yield ""
     yield from _table(NODES, document["nodes"], wide=wide)
     if troubled := document["troubled_partitions"]:
         yield ""
         yield from _table(PARTITIONS, troubled, wide=wide)
-        if more := _not_shown(document):
-            yield more
+        if rest := _not_shown(document):
+            yield rest
     yield ""
     yield f"{_summary(document)}Data: {shown(cluster.directory)}  Cluster: {cluster.cluster_id}"
 
 
-def _verdict(document: Mapping[str, Any]) -> str:
+def _verdict(document: Mapping[str, Any]) -> tuple[str, str]:
     nodes = document["nodes"]
     ready = sum(row["state"] in ("ready", "draining") for row in nodes)
     facts = [f"{ready} of {count(len(nodes), 'node')} ready"]
     leader = document["leader_id"]
     if leader is not None and leader >= 0:
-        facts.append(f"node {leader} leads the quorum")
+        facts.append(f"node {leader} leads")
     elif any(row["pid"] for row in nodes):
         facts.append("the quorum has no leader")
     counted = [(document[trouble.counted_in], trouble.words) for trouble in TROUBLES]
     facts += [f"{count(number, 'partition')} {words}" for number, words in counted if number]
-    word, colour = ("All well", "green") if document["healthy"] else ("NOT WELL", "red")
-    return f"{_styled(word, colour)}: {', '.join(facts)}"
+    return "All well" if document["healthy"] else "NOT WELL", ", ".join(facts)
 
 
-def _wrapped(reason: str) -> list[str]:
+def _wrapped(text: str, *, indent: str) -> list[str]:
+    """As wide as the terminal, or in one line where a program reads."""
     width = max(40, min(shutil.get_terminal_size().columns, 120) - 1) if sys.stdout.isatty() else 10_000
-    return textwrap.wrap(reason, width, initial_indent="  - ", subsequent_indent="    ")
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="    ")
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, wide: bool) -> Iterator[str]:
