@@ -123,31 +123,9 @@ class Node:
             broker_epoch=lambda: self.broker_epoch,
             next_producer_id=lambda: self.image.next_producer_id,
         )
-        self._surroundings = Surroundings(
-            broker_id=self.broker_id,
-            clock=self._clock,
-            waiting_room=self.waiting_room,
-            lag_time_max_ms=config.replica_lag_time_max_ms,
-            epoch_in_service=self._epoch_in_service,
-            wants_in_sync_change=self._in_sync_changes.consider,
-            damaged=self._damaged,
-        )
-        self.groups = GroupHost(
-            broker_id=self.broker_id,
-            broker_epoch=lambda: self.broker_epoch,
-            image=lambda: self.image,
-            replica=self.replica,
-            settled=self._reconciler.settled,
-            admin=self.admin,
-            surroundings=ShardSurroundings(
-                settings=group_settings_of(config),
-                clock=self._clock,
-                waiting_room=self.waiting_room,
-                loop=self._loop,
-            ),
-            on_bug=self.fail,
-        )
-        self._told_damaged: set[tuple[UUID, int]] = set()
+        self._surroundings = self._replica_surroundings()
+        self.groups = self._group_host(config)
+        self._told_damaged: dict[tuple[UUID, int], int] = {}
         self._sequence = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -273,9 +251,10 @@ class Node:
     def _damaged(self, replica: Replica) -> None:
         """S18: its leadership moves to a replica that is intact, and this one begins anew; the only one stays."""
         state = self.image.partition(*replica.key)
-        if state is None or len(state.replicas) == 1 or replica.key in self._told_damaged:
+        generation = replica.log.generation  # another one once it has begun anew
+        if state is None or len(state.replicas) == 1 or self._told_damaged.get(replica.key) == generation:
             return
-        self._told_damaged.add(replica.key)
+        self._told_damaged[replica.key] = generation
         self._log.error("partition damaged: leaving it to its other replicas", log=replica.name)
         if self._heartbeats is not None:
             self._heartbeats.lost("DAMAGED", [replica.key])
@@ -283,6 +262,36 @@ class Node:
     def _epoch_in_service(self, broker_id: int) -> int | None:
         broker = self.image.brokers.get(broker_id)
         return broker.epoch if broker is not None and broker.in_service else None
+
+    def _replica_surroundings(self) -> Surroundings:
+        """What this broker's replicas need of it."""
+        return Surroundings(
+            broker_id=self.broker_id,
+            clock=self._clock,
+            waiting_room=self.waiting_room,
+            lag_time_max_ms=config.replica_lag_time_max_ms,
+            epoch_in_service=self._epoch_in_service,
+            wants_in_sync_change=self._in_sync_changes.consider,
+            damaged=self._damaged,
+        )
+
+    def _group_host(self, config: NodeConfig) -> GroupHost:
+        """The coordinators of consumer groups whose offsets this broker leads."""
+        return GroupHost(
+            broker_id=self.broker_id,
+            broker_epoch=lambda: self.broker_epoch,
+            image=lambda: self.image,
+            replica=self.replica,
+            settled=self._reconciler.settled,
+            admin=self.admin,
+            surroundings=ShardSurroundings(
+                settings=group_settings_of(config),
+                clock=self._clock,
+                waiting_room=self.waiting_room,
+                loop=self._loop,
+            ),
+            on_bug=self.fail,
+        )
 
     def _fetch_settings(self) -> FetchSettings:
         config = self.config
