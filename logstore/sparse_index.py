@@ -22,13 +22,14 @@ class SparseIndex:
     ENTRY: ClassVar[struct.Struct]
     SUFFIX: ClassVar[str]
 
-    __slots__ = ("_flushed", "_stem", "_storage", "_tail")
+    __slots__ = ("_flushed", "_last_flushed", "_stem", "_storage", "_tail")
 
     def __init__(self, storage: Storage, stem: str) -> None:
         """`stem` is the segment's path without its suffix."""
         self._storage = storage
         self._stem = stem
         self._flushed = -1
+        self._last_flushed: Entry | None = None  # where it is known: an append that asks for it opens no file
         self._tail: bytearray | None = None
 
     @property
@@ -51,8 +52,11 @@ class SparseIndex:
         self._tail += self.ENTRY.pack(key, value)
 
     def last(self) -> Entry | None:
-        count = len(self)
-        return self._entries(count - 1, 1)[0] if count else None
+        if self._tail:
+            return self._unpack(self._tail, len(self._tail) - self.ENTRY.size)
+        if self._last_flushed is None and (count := self._flushed_entries()):
+            self._last_flushed = self._entries(count - 1, 1)[0]
+        return self._last_flushed
 
     def entries(self) -> list[Entry]:
         return self._entries(0, len(self))
@@ -83,7 +87,7 @@ class SparseIndex:
             if self._tail:
                 del self._tail[(count - flushed) * self.ENTRY.size :]
             return
-        self._tail = None
+        self._tail = self._last_flushed = None
         handle = self._storage.open(self.path)
         try:
             self._storage.truncate(handle, count * self.ENTRY.size)
@@ -108,12 +112,13 @@ class SparseIndex:
                 raise
             return
         self._flushed = flushed + len(self._tail) // self.ENTRY.size
+        self._last_flushed = self.last()
         self._tail = None
 
     def forget_file(self) -> None:
         """The file was removed beneath: look again when asked next."""
         self._flushed = -1
-        self._tail = None
+        self._tail = self._last_flushed = None
 
     def _entries(self, first: int, count: int) -> list[Entry]:
         size = self.ENTRY.size
