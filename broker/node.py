@@ -109,6 +109,7 @@ class Node:
             fetchers=self._fetchers,
             topic_defaults=config.topic_defaults,
             loop=self._loop,
+            counted_in_vain=lambda key: self._disk_failed([key]),
         )
         self._in_sync_changes = InSyncReplicasChanges(
             self.admin,
