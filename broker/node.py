@@ -270,7 +270,7 @@ class Node:
             broker_id=self.broker_id,
             clock=self._clock,
             waiting_room=self.waiting_room,
-            lag_time_max_ms=config.replica_lag_time_max_ms,
+            lag_time_max_ms=self.config.replica_lag_time_max_ms,
             epoch_in_service=self._epoch_in_service,
             wants_in_sync_change=self._in_sync_changes.consider,
             damaged=self._damaged,
