@@ -5,6 +5,7 @@ not hold up the loop; whoever asks for a partition first gets it made at once. I
 - S10: leads only under the broker epoch of this process's own registration, never under that of an earlier life.
 - S17: folders go by topic id; one whose id a caught-up image does not hold belongs to a deleted topic, and goes. So
   does a replica that the image assigns to other brokers: its partition was moved.
+- S3/S19: a replica on a failed disk is said to be lost as long as the image counts on it.
 - S18: a damaged log neither leads nor follows before the image counts it nowhere; then it begins anew.
 """
 
@@ -41,8 +42,12 @@ class Reconciler:
         fetchers: Fetchers,
         topic_defaults: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
+        counted_in_vain: Callable[[tuple[UUID, int]], None],
     ) -> None:
-        """`topic_defaults`: the broker's values of topic settings, by topic key."""
+        """`topic_defaults`: the broker's values of topic settings, by topic key.
+
+        `counted_in_vain`: a partition counts on a replica of which the disk has failed; told with each of its changes.
+        """
         self._broker_id = broker_id
         self._fetchers = fetchers
         self._topic_defaults = topic_defaults
@@ -51,6 +56,7 @@ class Reconciler:
         self._directories = directories
         self._make_replica = make_replica
         self._loop = loop
+        self._counted_in_vain = counted_in_vain
         self._due: dict[tuple[UUID, int], None] = {}
         self._slice: asyncio.Handle | None = None
         self._idle = asyncio.Event()
@@ -217,6 +223,8 @@ class Reconciler:
         leader = self._image.leader_of(topic, replica.partition)
         if self._directories.is_offline(*replica.key):
             leader = None
+            if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
+                self._counted_in_vain(replica.key)
         if leader is not None and leader.broker_id == self._broker_id and leader.epoch == self._broker_epoch:
             self._fetchers.unfollow(replica.key)
             replica.lead(state, min_in_sync_replicas=self._min_in_sync_replicas(topic))
