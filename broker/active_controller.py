@@ -6,9 +6,9 @@ image and carries preconditions, so a turn that ended without our noticing chang
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from typing import Final
+from uuid import UUID
 
 from broker.clock import Clock
 from broker.event_log import logger
@@ -40,6 +40,7 @@ class ActiveController:
         node_id: int,
         image: Callable[[], Image],
         clock: Clock,
+        new_id: Callable[[], UUID],
         on_bug: Callable[[BaseException], None],
     ) -> None:
         self._quorum = quorum
@@ -47,6 +48,7 @@ class ActiveController:
         self._node_id = node_id
         self._image = image
         self._clock = clock
+        self._new_id = new_id
         self._on_bug = on_bug
         self._log = logger()
         self._active_term: int | None = None
@@ -96,7 +98,7 @@ class ActiveController:
         if isinstance(request, RegistrationRequest):
             return self._controller.register(image, request, now_ms=now_ms)
         return self._controller.decide(
-            image, request, command_id=envelope.command_id, new_id=uuid.uuid4(), now_ms=now_ms
+            image, request, command_id=envelope.command_id, new_id=self._new_id(), now_ms=now_ms
         )
 
     async def _propose(self, proposal: Proposal, *, timeout_s: float) -> AdminAnswer:

@@ -8,29 +8,18 @@ Refuses a directory of another cluster or node. Invariants:
 
 import asyncio
 import threading
-import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from broker.clock import Clock
-from broker.config_values import ConfigError
 from broker.event_log import logger
-from broker.meta_properties import (
-    MetaProperties,
-    check_meta_properties,
-    read_meta_properties,
-    write_meta_properties,
-)
+from broker.machine import Machine
 from broker.node_config import NodeConfig
 from logstore.flusher import Flusher
 from logstore.log_config import LogConfig
 from logstore.log_directory import LogDirectory
 from logstore.partition_log import PartitionLog
-from logstore.storage import PosixStorage
 from wire.errors import ErrorCode, RefusedError
 
 THREADS: Final = 4
@@ -76,7 +65,7 @@ class LogDirectories:
         cluster_id: str,
         defaults: LogConfig,
         loop: asyncio.AbstractEventLoop,
-        clock: Clock,
+        machine: Machine,
         on_offline: Callable[[Iterable[tuple[UUID, int]]], None],
     ) -> None:
         """`on_offline` is told once for each directory that fails, with the partitions that lie there (S19)."""
@@ -85,10 +74,11 @@ class LogDirectories:
         self._config = config
         self._cluster_id = cluster_id
         self._loop = loop
-        self._clock = clock
+        self._machine = machine
+        self._clock = machine.clock
         self._on_offline = on_offline
         self._log = logger()
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="fdatasync")
+        self._executor = machine.threads(THREADS, "fdatasync")
         self._owner_loop = OwnerLoop(loop)
         self._homes: dict[tuple[UUID, int], LogDirectory] = {}
         self._opened: list[LogDirectory] = []
@@ -104,7 +94,7 @@ class LogDirectories:
         )
         return LogDirectory(
             path,
-            storage=PosixStorage(),
+            storage=self._machine.storage(),
             flusher=flusher,
             defaults=self.defaults,
             reserved_bytes=self._config.log_dir_reserved_bytes,
@@ -119,7 +109,10 @@ class LogDirectories:
 
         Raises RefusedError (in use by another process), ConfigError (another cluster's or node's), OSError.
         """
-        self.directory_ids = tuple(self._identify(path) for path in self._config.log_directories)
+        self.directory_ids = tuple(
+            self._machine.identify_directory(path, cluster_id=self._cluster_id, node_id=self._config.node_id)
+            for path in self._config.log_directories
+        )
         for directory in self._directories:
             await self._loop.run_in_executor(self._executor, directory.open, config_of)
             self._opened.append(directory)
@@ -140,22 +133,6 @@ class LogDirectories:
                     partition=log.partition,
                     damaged_from=log.damaged_from,
                 )
-
-    def _identify(self, path: Path) -> UUID:
-        """The id of one directory, which a new disk at the same path does not have."""
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            identity = read_meta_properties(path)
-            if identity is None:
-                identity = MetaProperties(self._cluster_id, self._config.node_id, uuid.uuid4())
-                write_meta_properties(path, identity)
-        except OSError as error:
-            raise ConfigError(
-                f"log.dirs: {path} can't be used ({error.strerror}): mend the disk, or take it off the list and accept "
-                "that what lay there is unavailable"
-            ) from error
-        check_meta_properties(path, identity, node_id=self._config.node_id, cluster_id=self._cluster_id)
-        return identity.directory_id
 
     async def maintain(self) -> None:
         """Until cancelled: syncs by time, checkpoints, retention."""

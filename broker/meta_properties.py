@@ -98,6 +98,23 @@ def check_meta_properties(directory: Path, identity: MetaProperties, *, node_id:
         )
 
 
+def identify_directory(path: Path, *, cluster_id: str, node_id: int) -> uuid.UUID:
+    """The id of one log directory, which a new disk at the same path does not have; raises ConfigError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        identity = read_meta_properties(path)
+        if identity is None:
+            identity = MetaProperties(cluster_id, node_id, uuid.uuid4())
+            write_meta_properties(path, identity)
+    except OSError as error:
+        raise ConfigError(
+            f"log.dirs: {path} can't be used ({error.strerror}): mend the disk, or take it off the list and accept "
+            "that what lay there is unavailable"
+        ) from error
+    check_meta_properties(path, identity, node_id=node_id, cluster_id=cluster_id)
+    return identity.directory_id
+
+
 def read_formation(directory: Path) -> Formation | None:
     """The first voters, or None where the directory was not part of a formation."""
     path = directory / FORMATION_PROPERTIES

@@ -7,13 +7,11 @@ this process is registered (S10), and to run on once the quorum failed.
 import asyncio
 import itertools
 import ssl
-import uuid
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
 from broker.active_controller import ActiveController
-from broker.clock import Clock, SystemClock
 from broker.cluster_image import ClusterImage
 from broker.controller_link import ControllerLink
 from broker.errors import OutcomeUnknownError
@@ -25,10 +23,10 @@ from broker.health import Health, health_of
 from broker.heartbeats import Heartbeats
 from broker.isr_changes import InSyncReplicasChanges
 from broker.log_directories import LogDirectories
+from broker.machine import THIS_MACHINE, Machine
 from broker.meta_properties import Formation, MetaProperties
 from broker.node_config import NodeConfig
 from broker.producer_ids import ProducerIds
-from broker.quorum_membership import quorum_for
 from broker.reconciler import Reconciler
 from broker.replication.fetcher import FetchSettings
 from broker.replication.fetchers import Fetchers
@@ -67,7 +65,13 @@ OF_ITSELF: Final = (
 class Node:
     """One broker and its end of the quorum. All methods on the loop that called `start`."""
 
-    def __init__(self, config: NodeConfig, identity: MetaProperties, formation: Formation | None) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        identity: MetaProperties,
+        formation: Formation | None,
+        machine: Machine = THIS_MACHINE,
+    ) -> None:
         self.config = config
         self.broker_id = config.node_id
         self.cluster_id = identity.cluster_id
@@ -76,17 +80,19 @@ class Node:
         self._identity = identity
         self._log = logger()
         self._loop = asyncio.get_running_loop()
-        self._clock: Clock = SystemClock()
+        self.machine = machine
+        self._clock = machine.clock
         self.waiting_room = WaitingRoom(self._loop)
         """Where answers wait for a partition's progress: keys are those of its `Replica`."""
         self._cluster_image = ClusterImage(identity.cluster_id, post=self._loop.call_soon_threadsafe, on_bug=self.fail)
-        self.quorum: MetadataQuorum = quorum_for(config, identity, formation, self._cluster_image)
+        self.quorum: MetadataQuorum = machine.quorum_for(config, identity, formation, self._cluster_image)
         self._controller = ActiveController(
             self.quorum,
             Controller(controller_settings_of(config)),
             node_id=config.node_id,
             image=lambda: self.image,
             clock=self._clock,
+            new_id=machine.new_id,
             on_bug=self.fail,
         )
         self._link = ControllerLink(self.quorum, broker_id=self.broker_id, handle_here=self._controller.handle)
@@ -95,7 +101,7 @@ class Node:
             cluster_id=identity.cluster_id,
             defaults=LogConfig.from_topic_configs(config.topic_defaults),
             loop=self._loop,
-            clock=self._clock,
+            machine=machine,
             on_offline=self._disk_failed,
         )
         self._replication_tls: ssl.SSLContext | None = None
@@ -316,7 +322,7 @@ class Node:
         return RegistrationRequest(
             broker_id=self.broker_id,
             cluster_id=self.cluster_id,
-            incarnation_id=uuid.uuid4(),
+            incarnation_id=self.machine.new_id(),
             directory_ids=self._directories.directory_ids,
             http=http,
             peer=Endpoint(host, port),

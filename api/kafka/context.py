@@ -104,9 +104,17 @@ class Refusals:
 class KafkaContext:
     """What all listeners of a node share."""
 
-    def __init__(self, node: KafkaNode, settings: KafkaSettings, *, connections: ConnectionCount | None = None) -> None:
+    def __init__(
+        self,
+        node: KafkaNode,
+        settings: KafkaSettings,
+        *,
+        connections: ConnectionCount | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """`chance` draws the ids of fetch sessions; by default nobody can guess them."""
         loop = asyncio.get_running_loop()
-        chance = random.SystemRandom()
+        draw = random.SystemRandom() if chance is None else chance
         self.node = node
         self.settings = settings
         self.connections = connections or ConnectionCount(
@@ -118,7 +126,7 @@ class KafkaContext:
             replica=node.replica, image=lambda: node.image, loop=loop, look_at_all_s=settings.look_at_all_s
         )
         self.sessions = FetchSessions(
-            slots=settings.fetch_session_slots, new_id=lambda: chance.randint(1, EPOCH_MAX), now_s=loop.time
+            slots=settings.fetch_session_slots, new_id=lambda: draw.randint(1, EPOCH_MAX), now_s=loop.time
         )
         self.is_serving = False
         self.is_draining = False
