@@ -25,6 +25,8 @@ from cli.ports import usual_http_port
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 5.0
+READ_ATTEMPT_S: Final = 5.0
+"""A node that takes a question and says nothing for so long is paused or cut off: the next one is asked."""
 RETRY_PAUSE_S: Final = 0.1
 CLUSTER: Final = "/v3/clusters/-"
 _NAME_MISMATCHES: Final = frozenset({62, 64})
@@ -163,10 +165,13 @@ class HttpClient:
 
         `retry` False: a refusal that only means "not now" is not waited out, unless an attempt before it is in doubt.
         `wait_s` is what the server was asked to wait (a long poll), on top of the timeout.
-        `attempt_s`: after so long without an answer the next server is asked, where that does no harm.
+        `attempt_s`: after so long without an answer the next server is asked, where that does no harm; for a GET it
+        is a few seconds unless said otherwise, as long as there is another server.
         `patient`: servers that are all away may come back, it is tried until the timeout.
         Raises RequestFailure for a refusal, OutcomeUnknown, and Failure where nobody answers.
         """
+        if attempt_s is None and method == "GET" and len(self._servers) > 1:
+            attempt_s = READ_ATTEMPT_S + wait_s
         wanted = Request(method, path, body, headers or {}, repeatable, attempt_s)
         deadline = time.monotonic() + self.timeout_s
         refusal: RequestFailure | None = None

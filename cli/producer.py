@@ -192,7 +192,7 @@ class Producer:
         if self._options.acks not in ("all", "-1"):
             return None
         try:
-            answer = self._client.send("POST", f"{CLUSTER}/producers", {}, repeatable=True)
+            answer = self._client.send("POST", f"{CLUSTER}/producers", {}, repeatable=True, attempt_s=ATTEMPT_S / 2)
         except RequestFailure as failure:
             if failure.status == NO_ROUTE:
                 return None

@@ -104,9 +104,9 @@ def _local_reasons(nodes: list[dict[str, Any]]) -> list[str]:
 def _add_cluster_facts(document: dict[str, Any], client: HttpClient) -> None:
     document["leader_id"] = leader = client.get(f"{CLUSTER}/quorum").get("leader_id")
     health = client.get(f"{CLUSTER}/health?limit=1")
-    down = {row["node_id"] for row in document["nodes"] if row["state"] == "down"}
+    away = {row["node_id"] for row in document["nodes"] if row["state"] in ("down", "not ready")}
     fenced = health.get("fenced_brokers") or []
-    said = f"brokers {fenced} are fenced" if {*fenced} <= down else None  # that they are down is said already
+    said = f"brokers {fenced} are fenced" if {*fenced} <= away else None  # why they are is said already
     document["reasons"] += [text for text in health.get("reasons", ()) if said is None or not text.startswith(said)]
     document |= {name: health.get(name) for name in COUNTS}
     nodes = document["nodes"]

@@ -50,6 +50,13 @@ def test_nobody_there_ends_with_5_and_says_what_to_look_at(kraft):
     assert "kraft up" in ended.err
 
 
+def test_a_node_that_takes_a_question_and_is_silent_is_left_for_the_next(kraft, cluster, monkeypatch):
+    monkeypatch.setattr("cli.http_client.READ_ATTEMPT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as paused:
+        ended = kraft("topic", "list", "-b", f"127.0.0.1:{paused.getsockname()[1]},{cluster.address}")
+    assert 0 == ended.code
+
+
 def test_a_closed_kafka_port_is_told_with_the_http_port(kraft, monkeypatch):
     port = closed_port()
     monkeypatch.setattr("cli.http_client.usual_http_port", lambda given: 8082 if given == port else None)
