@@ -76,7 +76,7 @@ class BeginControlledShutdown(_Command, frozen=True, kw_only=True):
 
 
 class PartitionAssignment(Struct, frozen=True, kw_only=True, array_like=True, gc=False, forbid_unknown_fields=True):
-    """Where a new partition lies and who leads it first: all replicas are in sync, since the log is empty."""
+    """Where a new partition lies and who leads it first: all replicas in service are in sync: the log is empty."""
 
     replicas: Annotated[BrokerIds, Meta(min_length=1)]
     leader: bounds.OptionalBrokerIdField

@@ -128,15 +128,31 @@ def _placed(request: CreateTopicRequest, at: Circumstances) -> tuple[PartitionAs
     _check_partitions_count(count, at.policy)
     _check_replication_factor(factor, at)
     start, shift = _chance(at)
-    replicas = spread(
+    return _spread_over_all(at, partitions=count, factor=factor, start=start, shift=shift)
+
+
+def _spread_over_all(
+    at: Circumstances, *, partitions: int, factor: int, start: int, shift: int, first_partition: int = 0
+) -> tuple[PartitionAssignment, ...]:
+    """Over the usable brokers; where they are too few, the others come last in each partition, in turns (as KRaft).
+
+    So a topic can be created while a broker is down, and has all its replicas when it is back.
+    """
+    placed = spread(
         at.usable_brokers,
-        partitions=count,
-        replication_factor=factor,
+        partitions=partitions,
+        replication_factor=min(factor, len(at.usable_brokers)),
         start=start,
         shift=shift,
+        first_partition=first_partition,
         racks=at.racks,
     )
-    return tuple(_led_by_first(one, at) for one in replicas)
+    others = sorted(at.image.brokers.keys() - set(at.usable_brokers))
+    absent = range(max(0, factor - len(at.usable_brokers)))
+    return tuple(
+        _led_by_first((*replicas, *(others[(turn + place) % len(others)] for place in absent)), at)
+        for turn, replicas in enumerate(placed, start=first_partition)
+    )
 
 
 def _chance(at: Circumstances) -> tuple[int, int]:
@@ -172,11 +188,11 @@ def _check_replication_factor(factor: int, at: Circumstances) -> None:
             ErrorCode.BROKER_NOT_AVAILABLE,
             "no broker is in service that the controller has heard from: try again when one is up",
         )
-    if factor > len(at.usable_brokers):
+    if factor > len(at.image.brokers):
         raise RefusedError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"replication_factor {factor} is larger than the number of brokers in service, {len(at.usable_brokers)} "
-            f"({list(at.usable_brokers)}): start more, or ask for a smaller one",
+            f"replication_factor {factor} is larger than the number of brokers, {len(at.image.brokers)} "
+            f"({sorted(at.image.brokers)}): add more, or ask for a smaller one",
         )
 
 
@@ -304,16 +320,7 @@ def _continued(topic: Topic, added: int, at: Circumstances) -> tuple[PartitionAs
     if first_leader in at.usable_brokers:
         start = in_rack_order(at.usable_brokers, at.racks).index(first_leader)
     count = len(topic.partitions)
-    placed = spread(
-        at.usable_brokers,
-        partitions=added,
-        replication_factor=factor,
-        start=start,
-        shift=shift,
-        first_partition=count,
-        racks=at.racks,
-    )
-    return tuple(_led_by_first(replicas, at) for replicas in placed)
+    return _spread_over_all(at, partitions=added, factor=factor, start=start, shift=shift, first_partition=count)
 
 
 def _unregister(request: UnregisterBrokerRequest, image: Image) -> Command:

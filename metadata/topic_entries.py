@@ -12,7 +12,14 @@ from msgspec import structs
 
 from metadata.answers import Done, TopicCreated
 from metadata.applied import Applied
-from metadata.commands import AlterTopicConfigs, Assignments, CreatePartitions, CreateTopic, DeleteTopic
+from metadata.commands import (
+    AlterTopicConfigs,
+    Assignments,
+    CreatePartitions,
+    CreateTopic,
+    DeleteTopic,
+    PartitionAssignment,
+)
 from metadata.delta import NOTHING, Delta
 from metadata.image import Image, Partition, Topic
 from metadata.topic_names import check_name_is_free
@@ -30,7 +37,7 @@ def create(image: Image, index: int, command: CreateTopic) -> Applied:
     topic = Topic(
         topic_id=command.topic_id,
         name=command.name,
-        partitions=_partitions(command.assignments),
+        partitions=_partitions(image, command.assignments),
         configs=command.configs,
     )
     dotted = image.dotted_names
@@ -109,7 +116,7 @@ def create_partitions(image: Image, index: int, command: CreatePartitions) -> Ap
             "its partitions_count changed meanwhile, look again",
         )
     _check_replicas(image, command.assignments)
-    partitions = topic.partitions + _partitions(command.assignments)
+    partitions = topic.partitions + _partitions(image, command.assignments)
     appended = frozenset(range(count, len(partitions)))
     return Applied(
         _with_topic(image, structs.replace(topic, partitions=partitions)),
@@ -118,11 +125,20 @@ def create_partitions(image: Image, index: int, command: CreatePartitions) -> Ap
     )
 
 
-def _partitions(assignments: Assignments) -> tuple[Partition, ...]:
+def _in_sync_at_first(image: Image, assignment: PartitionAssignment) -> tuple[int, ...]:
+    """The leader and all replicas in service, since the log is empty; without a leader all, so that the first to come
+    may lead.
+    """
+    if assignment.leader == -1:
+        return assignment.replicas
+    return tuple(r for r in assignment.replicas if r == assignment.leader or image.brokers[r].in_service)
+
+
+def _partitions(image: Image, assignments: Assignments) -> tuple[Partition, ...]:
     return tuple(
         Partition(
             replicas=assignment.replicas,
-            in_sync_replicas=assignment.replicas,
+            in_sync_replicas=_in_sync_at_first(image, assignment),
             leader=assignment.leader,
             leader_broker_epoch=assignment.leader_broker_epoch,
             last_known_leader=assignment.leader,

@@ -138,11 +138,19 @@ def test_the_clusters_own_replication_factor_holds_where_none_is_asked_for():
     assert 1 == world.ask(CreateTopicRequest(name="v", replication_factor=1)).replication_factor
 
 
-def test_more_replicas_than_brokers_in_service_are_refused_with_who_is_there(world):
+def test_a_topic_is_created_while_a_broker_is_down_and_has_all_its_replicas(world):
     world.pass_time(SESSION_MS + 500, alive=(1, 3))
-    refused = refusal(world, CreateTopicRequest(name="t", replication_factor=3))
+    world.ask(CreateTopicRequest(name="t", partitions_count=4, replication_factor=3))
+    for partition in world.image.topic("t").partitions:
+        assert 2 == partition.replicas[-1], "whoever is down comes last"
+        assert {1, 3} == set(partition.in_sync_replicas)
+        assert partition.leader == partition.replicas[0]
+
+
+def test_more_replicas_than_brokers_are_refused_with_who_is_there(world):
+    refused = refusal(world, CreateTopicRequest(name="t", replication_factor=4))
     assert ErrorCode.INVALID_REPLICATION_FACTOR == refused.code
-    assert "number of brokers in service, 2 ([1, 3])" in refused.message
+    assert "number of brokers, 3 ([1, 2, 3])" in refused.message
     assert (
         ErrorCode.INVALID_REPLICATION_FACTOR == refusal(world, CreateTopicRequest(name="t", replication_factor=0)).code
     )
