@@ -72,6 +72,7 @@ class KafkaConnection(asyncio.Protocol):
         self._waiting_fetch = False
         self._held_bytes = 0  # this connection's share of the node's account
         self._unsent_bytes = 0
+        self._unhandled_bytes = 0
         self._is_paused = False
         self._is_draining = False
         self._heard_s = self._loop.time()
@@ -110,7 +111,6 @@ class KafkaConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_s = self._loop.time()
-        self._hold(len(data))
         try:
             frames = self._wire.receive(data)
         except DecodeError as error:
@@ -149,7 +149,6 @@ class KafkaConnection(asyncio.Protocol):
                 if self._handle(frame, out) >= WRITE_AT_BYTES:
                     self._write(out)
                     out = []
-                self._hold(-frame.size_bytes)
         except (DecodeError, NoAnswerError) as error:
             self._write(out)
             self._refuse("a request cannot be answered", error)
@@ -158,6 +157,7 @@ class KafkaConnection(asyncio.Protocol):
             self._fail(error)
             return
         self._write(out)
+        self._note_unhandled()
         if self._unhandled or self._account.is_full:
             self._pause()
         elif self._is_paused and self._context.is_serving:
@@ -248,6 +248,15 @@ class KafkaConnection(asyncio.Protocol):
             return
         transport.writelines(out)
         self._note_unsent()
+
+    def _note_unhandled(self) -> None:
+        """What was received and could not be handled yet is memory."""
+        unhandled = self._wire.pending_bytes
+        if self._unhandled:
+            unhandled += sum(frame.size_bytes for frame in self._unhandled)
+        if unhandled != self._unhandled_bytes:
+            self._hold(unhandled - self._unhandled_bytes)
+            self._unhandled_bytes = unhandled
 
     def _note_unsent(self) -> None:
         """Answers that the peer has not taken are memory too."""

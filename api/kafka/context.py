@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from api.connection_count import ConnectionCount
+from api.kafka.led_replicas import LedReplicas
 from api.kafka.settings import KafkaSettings
 from broker.event_log import logger
 from broker.fetch_sessions import EPOCH_MAX, FetchSessions
@@ -122,6 +123,7 @@ class KafkaContext:
         )
         self.bytes_under_way = BytesUnderWay(settings.in_flight_bytes_max)
         self.refusals = Refusals()
+        self.led = LedReplicas(image=lambda: node.image, find=node.replica)
         self.fetches = PartitionFetches(
             replica=node.replica, image=lambda: node.image, loop=loop, look_at_all_s=settings.look_at_all_s
         )

@@ -8,31 +8,28 @@ from typing import Final
 from uuid import UUID
 
 from api.kafka.context import Caller, Door
+from api.kafka.led_replicas import topic_named, topic_of
 from broker.replication.replica import Replica
 from metadata.image import Image, Topic
 from wire.errors import ErrorCode, RefusedError
 from wire.messages.leaders import LeaderIdAndEpoch, NodeEndpoint
 
+__all__ = [
+    "NOT_LEADING",
+    "NO_EPOCH",
+    "NO_LEADER",
+    "code_by_name",
+    "current_leader",
+    "led_replica",
+    "node_endpoints",
+    "topic_named",
+    "topic_of",
+]
+
 NOT_LEADING: Final = frozenset({ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH})
 """With these an answer says who leads instead."""
 NO_LEADER: Final = LeaderIdAndEpoch()
 NO_EPOCH: Final = -1
-
-
-def topic_named(image: Image, name: str) -> Topic:
-    """RefusedError(UNKNOWN_TOPIC_OR_PARTITION)."""
-    topic = image.topic(name)
-    if topic is None:
-        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic")
-    return topic
-
-
-def topic_of(image: Image, topic_id: UUID) -> Topic:
-    """RefusedError(UNKNOWN_TOPIC_ID) also for the id of a deleted topic of the same name (S17)."""
-    topic = image.topics.get(topic_id)
-    if topic is None:
-        raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, "there is no topic of this id (any more)")
-    return topic
 
 
 def led_replica(caller: Caller, topic: Topic, partition: int, *, current_leader_epoch: int = NO_EPOCH) -> Replica:

@@ -17,14 +17,13 @@ from api.kafka.leaders import (
     code_by_name,
     current_leader,
     node_endpoints,
-    topic_named,
-    topic_of,
 )
+from api.kafka.led_replicas import LedTopic
 from broker.errors import OutcomeUnknownError
 from broker.purgatory import Completion, Outcome, Waiter
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Replica
 from logstore.log_answers import Appended
-from metadata.image import Image, Topic
+from metadata.image import Topic
 from metadata.topic_names import INTERNAL_TOPICS
 from wire.errors import ErrorCode, RefusedError
 from wire.messages.headers import RequestHeader
@@ -36,9 +35,10 @@ from wire.messages.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
-from wire.record_batch import HEADER_BYTES, Compression, read_header
+from wire.record_batch import ATTRIBUTES_AT, CODEC_MASK, HEADER_BYTES, LENGTH_END, Compression
 from wire.schema import Buffer
 
+LENGTH_AT: Final = LENGTH_END - 4
 SERVED_SINCE: Final = 3
 ZSTD_SINCE: Final = 7
 IDS_SINCE: Final = 13
@@ -75,13 +75,12 @@ def handle(
 class _Producing:
     """One request: what became of each partition, and which of them wait for their followers."""
 
-    __slots__ = ("_caller", "_image", "_is_refused", "_request", "_topics", "_version", "waits")
+    __slots__ = ("_caller", "_is_refused", "_request", "_topics", "_version", "waits")
 
     def __init__(self, caller: Caller, version: int, request: ProduceRequest) -> None:
         self._caller = caller
         self._version = version
         self._request = request
-        self._image = caller.door.context.node.image
         self._topics: list[tuple[TopicProduceData, list[PartitionProduceResponse]]] = []
         self._is_refused = False
         self.waits: list[_Wait] = []
@@ -89,12 +88,13 @@ class _Producing:
     # -- appending
 
     def append_all(self) -> None:
-        version = self._version
+        led, by_id = self._caller.door.context.led, self._version >= IDS_SINCE
         for topic_data in self._request.topic_data:
             answers: list[PartitionProduceResponse] = []
             self._topics.append((topic_data, answers))
             try:
-                topic = _topic(self._image, topic_data, version)
+                topic = led.topic(topic_data.topic_id if by_id else topic_data.name)
+                _check_writable(topic.topic)
             except RefusedError as refused:
                 answers += [self._refusal(data, refused, None) for data in topic_data.partition_data]
                 continue
@@ -102,18 +102,19 @@ class _Producing:
                 try:
                     answers.append(self._append(topic, data, answers))
                 except (RefusedError, OutcomeUnknownError) as error:
-                    answers.append(self._refusal(data, error, topic))
+                    answers.append(self._refusal(data, error, topic.topic))
 
     def _append(
-        self, topic: Topic, data: PartitionProduceData, answers: list[PartitionProduceResponse]
+        self, topic: LedTopic, data: PartitionProduceData, answers: list[PartitionProduceResponse]
     ) -> PartitionProduceResponse:
         records, acks = data.records, self._request.acks
+        if not records:
+            raise RefusedError(ErrorCode.INVALID_RECORD, "there is no record batch: send one for each partition")
         _check_single_batch(records, self._version)
-        assert records is not None
-        replica = self._caller.door.context.node.replica(topic.topic_id, data.index)
+        replica = topic.replica(data.index)
         appended = replica.append_now(_mutable(records), acks=acks)
         if acks == ACKS_ALL and replica.high_watermark <= appended.last_offset:
-            self.waits.append(_Wait(topic, data, replica, appended, answers, len(answers)))
+            self.waits.append(_Wait(topic.topic, data, replica, appended, answers, len(answers)))
         return PartitionProduceResponse(
             data.index, 0, appended.base_offset, appended.timestamp_ms, replica.earliest_offset
         )
@@ -195,24 +196,19 @@ class _Wait(NamedTuple):
     position: int
 
 
-def _topic(image: Image, data: TopicProduceData, version: int) -> Topic:
-    topic = topic_of(image, data.topic_id) if version >= IDS_SINCE else topic_named(image, data.name)
+def _check_writable(topic: Topic) -> None:
     if topic.name in INTERNAL_TOPICS:
         raise RefusedError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic.name} is the cluster's own to write")
-    return topic
 
 
-def _check_single_batch(records: Buffer | None, version: int) -> None:
-    """As Kafka: one batch of format 2 a partition, and zstd only from version 7 on (KIP-110)."""
-    if not records:
-        raise RefusedError(ErrorCode.INVALID_RECORD, "there is no record batch: send one for each partition")
-    batch = read_header(records)
-    if batch is None:
-        raise RefusedError(ErrorCode.CORRUPT_MESSAGE, f"a record batch is cut short after {len(records)} bytes")
-    if batch.size_bytes != len(records):
+def _check_single_batch(records: Buffer, version: int) -> None:
+    """As Kafka: one batch a partition, and zstd only from version 7 on (KIP-110). The log checks all the rest."""
+    if len(records) < HEADER_BYTES:
+        return
+    batch_bytes = LENGTH_END + int.from_bytes(records[LENGTH_AT:LENGTH_END], "big", signed=True)
+    if HEADER_BYTES <= batch_bytes < len(records):
         raise RefusedError(ErrorCode.INVALID_RECORD, "there is more than one record batch: send one for each partition")
-    assert len(records) >= HEADER_BYTES
-    if version < ZSTD_SINCE and batch.compression is Compression.ZSTD:
+    if version < ZSTD_SINCE and records[ATTRIBUTES_AT + 1] & CODEC_MASK == Compression.ZSTD:
         raise RefusedError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs version 7 of Produce")
 
 
