@@ -5,6 +5,7 @@ The door stands in for the Kafka listener, which lies above this room; it answer
 
 import asyncio
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,7 +115,8 @@ async def leading(node: Node, topic_id: uuid.UUID) -> Replica:
 
 
 async def send(replica: Replica, value: bytes) -> int:
-    sent = await replica.append(build_batch([(None, value, (), 0)]), acks=ACKS_ALL, timeout_ms=10_000)
+    now_ms = time.time_ns() // 1_000_000  # else retention may have it before the test does
+    sent = await replica.append(build_batch([(None, value, (), now_ms)]), acks=ACKS_ALL, timeout_ms=10_000)
     return sent.base_offset
 
 
