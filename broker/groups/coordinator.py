@@ -133,12 +133,17 @@ class GroupCoordinator:
             self.effects.answer(call, codes)
             self._forget_if_nothing(group)
             return
-        self._write_offsets(group, accepted, answer=lambda code: self._committed(call, codes, code))
+        self._write_offsets(group, accepted, answer=self._once(call, codes))
 
-    def _committed(self, call: Call, codes: Codes, code: ErrorCode) -> None:
-        if code is ErrorCode.MESSAGE_TOO_LARGE:
-            code = ErrorCode.INVALID_COMMIT_OFFSET_SIZE
-        self.effects.answer(call, {partition: refused or code for partition, refused in codes.items()})
+    def _once(self, call: Call, codes: Codes) -> Callable[[ErrorCode], None]:
+        """Answers with `codes`, and for what they let through with the outcome of the write."""
+        answer = self.effects.once(call)
+
+        def ended(code: ErrorCode) -> None:
+            outcome = ErrorCode.INVALID_COMMIT_OFFSET_SIZE if code is ErrorCode.MESSAGE_TOO_LARGE else code
+            answer({partition: refused or outcome for partition, refused in codes.items()})
+
+        return ended
 
     def _cannot_commit(self, commit: OffsetsToCommit) -> ErrorCode:
         unavailable = self._unavailable(commit.group_id)
@@ -199,7 +204,7 @@ class GroupCoordinator:
             codes[one] = ErrorCode.NONE if is_free else ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
         deleted = [one for one, code in codes.items() if not code and group.offsets.get(one) is not None]
         if deleted:
-            self._write_offsets(group, dict.fromkeys(deleted), answer=lambda code: self._committed(call, codes, code))
+            self._write_offsets(group, dict.fromkeys(deleted), answer=self._once(call, codes))
         else:
             self.effects.answer(call, codes)
 
@@ -211,7 +216,7 @@ class GroupCoordinator:
         elif group.state is not GroupState.EMPTY:
             self.effects.answer(call, ErrorCode.NON_EMPTY_GROUP)
         else:
-            self._bury(group, [one for one, _ in group.offsets], lambda code: self.effects.answer(call, code))
+            self._bury(group, [one for one, _ in group.offsets], self.effects.once(call))
 
     def _bury(self, group: Group, offsets: Iterable[TopicPartition], answer: Callable[[ErrorCode], None]) -> None:
         """Delete the group with what it has left; nobody can use it meanwhile."""

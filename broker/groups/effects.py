@@ -73,6 +73,18 @@ class Effects:
     def answer(self, call: Call, answer: object) -> None:
         self.answers.append((call, answer))
 
+    def once(self, call: Call) -> Callable[[object], None]:
+        """Answers `call` the first time only: a write that was given up may still come about."""
+        is_answered = False
+
+        def answer(answer: object) -> None:
+            nonlocal is_answered
+            if not is_answered:
+                is_answered = True
+                self.answer(call, answer)
+
+        return answer
+
     def take_answers(self) -> list[tuple[Call, object]]:
         taken, self.answers = self.answers, []
         return taken

@@ -186,20 +186,19 @@ class Group:
         self, call: Call, member: Member, old: Member, joining: Joining, old_leader: str | None
     ) -> None:
         """Nothing is to be assigned anew: the group goes on, once the log knows the member's new id."""
-        member_id, answer = member.member_id, replaced(self, member, joining, old_leader)
+        member_id, told = member.member_id, replaced(self, member, joining, old_leader)
+        answer = self._effects.once(call)
 
         def committed(_: Now) -> None:
-            if self.members.get(member_id) is member:
-                self._effects.answer(call, answer)
-            else:
-                self._refuse_join(call, ErrorCode.FENCED_INSTANCE_ID, member_id)
+            is_fenced = self.members.get(member_id) is not member
+            answer(JoinGroupResponse(error_code=ErrorCode.FENCED_INSTANCE_ID) if is_fenced else told)
 
         def failed(code: ErrorCode, now: Now) -> None:
             if self.members.get(member_id) is member and member.joining is None and member.syncing is None:
                 self._rename(member, old.member_id)
                 self.members.change(member, old)
                 self._hear_of(member, now)
-            self._refuse_join(call, code, NO_MEMBER)
+            answer(JoinGroupResponse(error_code=code))
 
         self._store({one.member_id: one.assignment for one in self.members}, committed, failed)
 
