@@ -1,8 +1,9 @@
 """Reading a partition log: whole batches by offset, one record by timestamp.
 
 Owns the way from an offset to bytes: bounds, segment, position (remembered for those who read on where they stopped,
-else by index and walk), one pread of bounded size, and the check that what came are batches in order. Every read is its
-own pread, so a reader of old data holds nothing that an append would wait for.
+else by index and walk), one pread of bounded size, and the check that what came are batches in order. Who reads on
+through data that is not in memory finds it there: the disk fetches the next piece while this one is sent, and the loop
+that reads, and that appends too, does not wait for it. Every read is its own pread, and holds nothing.
 Refuses offsets outside the log (OffsetOutOfRangeError) and damaged ones (DamagedRangeError, with the next intact
 offset).
 """
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 # base_offset batch_length leader_epoch magic crc attributes last_offset_delta: what a read looks at, per batch
 _PREFIX: Final = struct.Struct(">qiibIhi")
 POSITIONS_MAX: Final = 64
+READ_AHEAD_MIN: Final = 128 << 10
+"""What lies closer to the end was written a moment ago, and is in memory."""
+READ_AHEAD_MAX: Final = 2 << 20
+"""As much as a reader may ask for next; more would be read in vain for one who stops."""
 
 
 class ReadRequest(NamedTuple):
@@ -75,14 +80,21 @@ def _in_spite_of_damage(log: PartitionLog, segment: Segment, read: Callable[[], 
 def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> LogSlice | None:
     """The slice; None where the segment holds nothing at or after the offset."""
     offset, max_bytes = request.offset, request.max_bytes
-    position = _position(log, segment, offset)
+    position = _known_position(log, segment, offset)
+    reads_on = position is not None
+    if position is None:
+        position = _position(segment, offset, log.name)
     if position is None:
         return None
     end = segment.size_bytes
     for gap in segment.gaps:
         if gap.position >= position:
             end = min(end, gap.position)
-    data = segment.read_at(min(max(max_bytes, HEADER_BYTES), end - position), position)
+    data_bytes = min(max(max_bytes, HEADER_BYTES), end - position)
+    if reads_on and end - position - data_bytes > READ_AHEAD_MIN:
+        ahead_bytes = min(max(data_bytes, READ_AHEAD_MIN), READ_AHEAD_MAX, end - position - data_bytes)
+        segment.read_ahead(ahead_bytes, position + data_bytes)
+    data = segment.read_at(data_bytes, position)
     size_bytes, next_offset = _measure(data, position, end, request, segment=segment)
     if size_bytes == 0 and request.at_least_one:
         first_bytes = _announced_bytes(data)
@@ -98,14 +110,19 @@ def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> 
     return LogSlice(data if size_bytes == len(data) else memoryview(data)[:size_bytes], base_offset, next_offset)
 
 
-def _position(log: PartitionLog, segment: Segment, offset: int) -> int | None:
-    """Where the batch of `offset` begins, or the first after it; None where the segment ends before."""
+def _known_position(log: PartitionLog, segment: Segment, offset: int) -> int | None:
+    """Where the batch of `offset` begins, for one who reads on where a read has ended."""
     known = log.positions.get(offset) if log.positions is not None else None
     if known is not None and known[0] == segment.base_offset and known[1] < segment.size_bytes and not segment.gaps:
         return known[1]
+    return None
+
+
+def _position(segment: Segment, offset: int, log_name: str) -> int | None:
+    """Where the batch of `offset` begins, or the first after it; None where the segment ends before."""
     for gap in segment.gaps:
         if gap.offset <= offset < gap.next_offset:
-            raise DamagedRangeError(log.name, offset=gap.offset, next_offset=gap.next_offset)
+            raise DamagedRangeError(log_name, offset=gap.offset, next_offset=gap.next_offset)
     head = segment.locate(offset)
     return None if head is None else head.position
 

@@ -297,6 +297,10 @@ class Segment:
     def read_at(self, size_bytes: int, position: int) -> bytes:
         return self.disk.storage.pread(self.disk.open_files.handle(self.file), size_bytes, position)
 
+    def read_ahead(self, size_bytes: int, position: int) -> None:
+        """`read_at` will be asked for this soon."""
+        self.disk.storage.read_ahead(self.disk.open_files.handle(self.file), size_bytes, position)
+
     def heads(self, position: int, offset: int) -> Iterator[BatchHead]:
         """Batch headers from the batch at `position`, which begins with `offset`, to the end, over the gaps.
 

@@ -5,12 +5,17 @@ semantics of fsync (what was not synced may be lost, torn or kept). Failures are
 A handle is an integer that means something only to the storage which gave it.
 """
 
+import contextlib
 import fcntl
 import os
 import stat
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Bytes = bytes | bytearray | memoryview
+
+
+_RWF_NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
+"""Linux has it, and posix_fadvise; elsewhere nothing is read ahead."""
 
 
 class FileStatus(NamedTuple):
@@ -32,6 +37,10 @@ class Storage(Protocol):
 
     def pread(self, handle: int, size_bytes: int, position: int, /) -> bytes:
         """At most `size_bytes` from `position`; fewer only at the end of the file."""
+        ...
+
+    def read_ahead(self, handle: int, size_bytes: int, position: int, /) -> None:
+        """These bytes will be asked for soon: begin to fetch what is not in memory. A hint, which never waits."""
         ...
 
     def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:
@@ -96,6 +105,18 @@ class PosixStorage:
 
     def open_read_only(self, path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_ahead(self, handle: int, size_bytes: int, position: int, /) -> None:
+        """One probe where the bytes are in the page cache; the kernel's own read-ahead stops 128 KiB further on."""
+        if _RWF_NOWAIT is None:
+            return
+        try:
+            os.preadv(handle, [bytearray(1)], position + size_bytes - 1, _RWF_NOWAIT)
+        except BlockingIOError:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(handle, position, size_bytes, os.POSIX_FADV_WILLNEED)
+        except OSError:
+            return  # a file system that cannot tell
 
     make_directory = staticmethod(os.mkdir)
 

@@ -165,6 +165,11 @@ class SimulatedStorage:
         self._enter("pread", path)
         return bytes(file.live[position : position + size_bytes])
 
+    def read_ahead(self, handle: int, size_bytes: int, position: int, /) -> None:
+        file, path = self._of(handle)
+        assert 0 < size_bytes <= len(file.live) - position
+        self._enter("read_ahead", path)
+
     def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:
         file, path = self._of(handle)
         self._enter("pwrite", path)

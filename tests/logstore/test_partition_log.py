@@ -6,6 +6,7 @@ import pytest
 
 from logstore.log_answers import OffsetOutOfRangeError
 from logstore.log_config import LogConfig, TimestampType
+from logstore.storage import PosixStorage
 from tests.logstore.owner import Owner, append, batch, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
 from wire.errors import ErrorCode, RefusedError
@@ -309,3 +310,46 @@ def test_a_follower_takes_only_what_comes_next(owner, base_offset):
         log.append_replicated(fetched, now_ms=0)
     assert ErrorCode.CORRUPT_MESSAGE == refusal.value.code
     assert [(0, b"a")] == read_all(log)
+
+
+# ---- reading on through old data
+
+
+def hints(storage):
+    return [path for call, path in storage.calls if call == "read_ahead"]
+
+
+def test_who_reads_on_finds_the_next_piece_fetched_from_the_disk(owner):
+    """A consumer of old data must not make the loop, and with it every producer, wait for the disk."""
+    log = owner.log()
+    for _ in range(20):
+        append(log, [bytes(100_000)])
+    storage = owner.directory._storage
+    storage.calls.clear()
+    offset = log.read(0, max_bytes=300_000, upper_offset=20).next_offset
+    assert [] == hints(storage), "one read is no habit"
+    while offset < 16:
+        offset = log.read(offset, max_bytes=300_000, upper_offset=20).next_offset
+    assert 6 <= len(hints(storage))
+
+
+def test_who_reads_at_the_end_asks_for_nothing_more(owner):
+    log = owner.log()
+    append(log, [bytes(1000)])
+    offset = log.read(0, max_bytes=1 << 20, upper_offset=1).next_offset
+    storage = owner.directory._storage
+    storage.calls.clear()
+    for index in range(1, 5):
+        append(log, [bytes(1000)])
+        offset = log.read(offset, max_bytes=1 << 20, upper_offset=index + 1).next_offset
+    assert (5, []) == (offset, hints(storage))
+
+
+def test_a_hint_to_the_real_disk_is_only_a_hint(tmp_path):
+    storage = PosixStorage()
+    handle = storage.open(str(tmp_path / "file"), create=True)
+    storage.pwrite(handle, bytes(300_000), 0)
+    for size_bytes, position in ((300_000, 0), (1, 299_999), (1000, 1 << 40)):
+        storage.read_ahead(handle, size_bytes, position)
+    storage.close(handle)
+    storage.read_ahead(handle, 1, 0)
