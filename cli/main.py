@@ -13,7 +13,7 @@ from cli.lazy_group import LazyGroup
 
 COMMANDS = {
     "up": ("cli.up:up", "Start a cluster on this machine, or the nodes of it that are down."),
-    "status": ("cli.status:status", "Which nodes run, who leads, what the cluster holds."),
+    "status": ("cli.status:status", "Is the cluster well? Who runs, leads and holds what."),
     "down": ("cli.down:down", "Stop the nodes; everything stays on disk."),
     "purge": ("cli.purge:purge", "Delete a stopped cluster with all its data."),
     "node": ("cli.node:node", "Run one node in the foreground."),
