@@ -165,13 +165,15 @@ class LogProducers:
 
     def scanned(self, batch: RecordBatch) -> None:
         """The next one."""
-        if batch.producer_id < 0 or batch.base_offset < self._known_from:
+        if batch.producer_id < 0:
             return
+        self.end_offset = max(self.end_offset, batch.next_offset)
+        if batch.base_offset < self._known_from:
+            return  # the snapshot knows it
         if self._state is None:
             self._state = ProducerState()
         self._note(self._state, batch, batch.base_offset, batch.last_offset, batch.max_timestamp)
         self._unsaved_batches += 1
-        self.end_offset = batch.next_offset
 
     def end_scan(self, log_end_offset: int) -> None:
         """Snapshots that a crash left beyond the end go, durably."""

@@ -279,6 +279,17 @@ def test_a_snapshot_is_made_at_each_segment_and_after_many_batches(storage):
     assert len(found) <= 4, "the others are two at most, and those that are not synced yet"
 
 
+def test_what_a_snapshot_knew_is_read_again_once_it_is_cut_off(log, storage):
+    """Recovery did not learn it from the batches, for the snapshot told it."""
+    send(log, idempotent(0))
+    send(log, idempotent(1))
+    log.roll()
+    log.disk.write_checkpoints(must_succeed=True)
+    _, log = reopened(storage)
+    log.truncate_to(1)
+    assert send(log, idempotent(0)).is_duplicate
+
+
 def test_retention_takes_no_knowledge_with_it(storage):
     config = replace(CONFIG, retention_bytes=0)
     owner = Owner(storage).open(config)
