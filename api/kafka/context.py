@@ -125,7 +125,10 @@ class KafkaContext:
         self.refusals = Refusals()
         self.led = LedReplicas(image=lambda: node.image, find=node.replica)
         self.fetches = PartitionFetches(
-            replica=node.replica, image=lambda: node.image, loop=loop, look_at_all_s=settings.look_at_all_s
+            replica=lambda topic_id, partition: self.led.topic(topic_id).replica(partition),
+            image=lambda: node.image,
+            loop=loop,
+            look_at_all_s=settings.look_at_all_s,
         )
         self.sessions = FetchSessions(
             slots=settings.fetch_session_slots, new_id=lambda: draw.randint(1, EPOCH_MAX), now_s=loop.time
