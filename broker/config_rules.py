@@ -58,6 +58,7 @@ def assemble(
     _check_advertised(config, settings)
     _check_ports(config)
     _check_times(config, settings)
+    _check_bounds(config, settings)
     return config
 
 
@@ -202,3 +203,10 @@ def _check_times(config: NodeConfig, settings: Mapping[str, Setting]) -> None:
     if config.group_session_timeout_ms_min > config.group_session_timeout_ms_max:
         setting = settings.get("group.min.session.timeout.ms") or settings["group.max.session.timeout.ms"]
         raise refuse(setting, f"at most group.max.session.timeout.ms, {config.group_session_timeout_ms_max}")
+
+
+def _check_bounds(config: NodeConfig, settings: Mapping[str, Setting]) -> None:
+    """The largest request must fit into what all of them may take together, or it would never be read to its end."""
+    if config.queued_max_request_bytes < config.socket_request_max_bytes:
+        setting = settings.get("queued.max.request.bytes") or settings["socket.request.max.bytes"]
+        raise refuse(setting, "queued.max.request.bytes must be at least socket.request.max.bytes")

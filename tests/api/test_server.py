@@ -15,6 +15,11 @@ from typing import Any
 
 import pytest
 
+from wire.connection import ClientConnection
+from wire.messages import ApiKey
+from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from wire.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 30.0
 
@@ -127,6 +132,27 @@ def test_sigterm_ends_in_good_order_with_exit_code_0(node: NodeProcess) -> None:
     assert (node.directory / "data" / ".kraft_cleanshutdown").exists()
 
 
+def test_whoever_waits_on_the_kafka_listener_is_answered_before_a_node_stops(node: NodeProcess) -> None:
+    port = free_port()
+    listens = (f"listeners=PLAINTEXT://127.0.0.1:{port}",)
+    node.start("--format-directory", settings=listens).ready()
+    assert 201 == node.ask("POST", TOPICS, {"topic_name": "pay"})[0]
+    wire = ClientConnection("test")
+    with socket.create_connection(("127.0.0.1", port), timeout=START_S) as client:
+        asked = FetchRequest(max_wait_ms=60_000, min_bytes=1, topics=[FetchTopic("pay", partitions=[FetchPartition()])])
+        client.sendall(b"".join(wire.send(ApiKey.API_VERSIONS, 0, ApiVersionsRequest())[1]))
+        ((_, versions),) = wire.receive(client.recv(1 << 16))
+        assert isinstance(versions, ApiVersionsResponse)
+        assert not versions.error_code
+        client.sendall(b"".join(wire.send(ApiKey.FETCH, 12, asked)[1]))
+        assert node.process is not None
+        node.process.send_signal(signal.SIGTERM)
+        ((_, fetched),) = wire.receive(client.recv(1 << 16))
+        assert isinstance(fetched, FetchResponse)
+        assert b"" == client.recv(1), "and its connection is closed"
+    assert 0 == node.process.wait(START_S)
+
+
 def test_an_unformatted_directory_is_refused_with_what_to_do(node: NodeProcess) -> None:
     code, line = node.refused()
     assert 2 == code
@@ -149,6 +175,11 @@ def test_a_port_in_use_is_refused_in_one_line_that_names_it(node: NodeProcess) -
         code, line = node.refused()
     assert 1 == code
     assert str(node.peer_port) in line
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        kafka = f"PLAINTEXT://127.0.0.1:{taken.getsockname()[1]}"
+        code, line = node.refused(settings=(f"listeners={kafka}",))
+    assert 1 == code
+    assert f"can't open the Kafka listener {kafka}" in line
 
 
 def test_another_nodes_directory_is_refused(node: NodeProcess) -> None:

@@ -149,6 +149,7 @@ def test_every_topic_setting_has_a_key_for_the_broker():
         ("http.listeners=https://127.0.0.1:8082", ["http.ssl.certificate is not set"]),
         ("http.ssl.certificate=/nowhere.pem", ["/nowhere.pem", "there is no such file"]),
         ("log.dirs=/a,/a", ["log.dirs", "twice"]),
+        ("queued.max.request.bytes=1048576", ["must be at least socket.request.max.bytes"]),
         ("nonsense", ["--set nonsense", "key=value"]),
     ],
 )
