@@ -124,12 +124,7 @@ class Node:
             led=self._reconciler.led,
             check_interval_s=config.replica_lag_time_max_ms / 2000,
         )
-        self.producer_ids = ProducerIds(
-            self.admin,
-            broker_id=self.broker_id,
-            broker_epoch=lambda: self.broker_epoch,
-            next_producer_id=lambda: self.image.next_producer_id,
-        )
+        self.producer_ids = self._producer_ids()
         self._surroundings = self._replica_surroundings()
         self.groups = self._group_host(config)
         self._told_damaged: dict[tuple[UUID, int], int] = {}
@@ -198,6 +193,10 @@ class Node:
         has it then, and nobody is told "unknown". Bounded, since an in-sync replica may be silent.
         """
         self.is_draining = True
+        await self._hand_over_leaderships()
+        self.groups.resign()
+
+    async def _hand_over_leaderships(self) -> None:
         if self._heartbeats is None or self.broker_epoch is None:
             return
         held = self._reconciler.hold_writes()
@@ -315,6 +314,14 @@ class Node:
             response_max_bytes=config.replica_fetch_response_max_bytes,
             answer_timeout_s=config.replica_socket_timeout_ms / 1000,
             reconnect_s=config.replica_fetch_backoff_ms / 1000,
+        )
+
+    def _producer_ids(self) -> ProducerIds:
+        return ProducerIds(
+            self.admin,
+            broker_id=self.broker_id,
+            broker_epoch=lambda: self.broker_epoch,
+            next_producer_id=lambda: self.image.next_producer_id,
         )
 
     def _registration(self, http: Endpoint, listeners: Mapping[str, Endpoint]) -> RegistrationRequest:
