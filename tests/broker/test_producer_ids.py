@@ -6,8 +6,11 @@ import pytest
 
 from broker.errors import OutcomeUnknownError
 from broker.producer_ids import EPOCH_MAX, PREFETCH_AT, Producer, ProducerIds
+from broker.replication.replica import ACKS_ALL
 from metadata.answers import ProducerIdsAllocated
+from tests.broker.nodes import Cluster, create, leading, ready, values
 from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import build_batch
 
 
 class Quorum:
@@ -165,3 +168,19 @@ async def test_an_id_without_an_epoch_is_refused(producer):
     with pytest.raises(RefusedError, match="belong together") as refusal:
         await Quorum().ids().renew(*producer)
     assert ErrorCode.INVALID_REQUEST == refusal.value.code
+
+
+async def test_a_real_node_gives_no_id_twice_and_knows_its_producers_after_a_restart(tmp_path):
+    """Through the quorum, the log and a restart: one send, one record."""
+    alone = Cluster(tmp_path, 1)
+    given = []
+    for _ in range(2):
+        async with alone.running() as node:
+            await ready(node)
+            topic_id = await create(node, "pay") if not given else next(iter(node.image.topics))
+            given += [(await node.producer_ids.allocate()).producer_id for _ in range(3)]
+            replica = await leading(node, topic_id)
+            sent = build_batch([(None, b"a", (), 1)], producer_id=given[0], producer_epoch=0, base_sequence=0)
+            assert 0 == (await replica.append(sent, acks=ACKS_ALL, timeout_ms=10_000)).base_offset
+            assert [b"a"] == await values(replica)
+    assert 6 == len(set(given))
