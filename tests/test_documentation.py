@@ -22,6 +22,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 PAGE_LINES_MAX = 200
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 HTTP = (ROOT / "docs" / "http.md").read_text()
+KAFKA = (ROOT / "docs" / "kafka.md").read_text()
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
 # What a person reads instead of a NodeConfig's value.
 IN_WORDS = {
@@ -36,6 +38,7 @@ IN_WORDS = {
     "inter.broker.listener.name": "PLAINTEXT`, else the first",
     "connections.max.idle.ms": "75000` for HTTP, `600000` for Kafka",
     "metadata.log.max.entries.between.snapshots": "5,000",
+    "offsets.topic.replication.factor": "that of `default.replication.factor",
 }
 
 
@@ -170,6 +173,34 @@ def test_every_error_code_is_in_the_table():
     assert set() == {code for code in codes if code not in named and code != errors.PAYLOAD}
 
 
+# -- kafka.md --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_lists_every_kafka_api_in_its_versions_and_no_other():
+    from api.kafka.registry import VERSIONS  # noqa: PLC0415 - as above
+    from wire.messages import API  # noqa: PLC0415 - as above
+
+    def shown(versions):
+        return str(versions[0]) if len(versions) == 1 else f"{versions[0]}-{versions[-1]}"
+
+    served = [[str(key.value), API[key].name, shown(VERSIONS[key])] for key in sorted(VERSIONS)]
+    assert served == [row[:3] for row in rows(KAFKA, "What is served")]
+
+
+def test_the_bounds_in_the_page_are_those_of_the_kafka_door():
+    from api.kafka.settings import MIB, KafkaSettings  # noqa: PLC0415 - as above
+
+    door = KafkaSettings()
+    wanted = [
+        f"a request of {door.request_bytes_max // MIB} MiB", f"an answer of {door.fetch_bytes_max // MIB} MiB",
+        f"a long poll of {door.fetch_wait_ms_max // 1000} s",
+        f"a wait for acks of {door.produce_timeout_ms_max // 1000} s",
+        f"{door.pipelined_requests_max} requests under way",
+    ]  # fmt: skip
+    page = " ".join(KAFKA.lower().split())
+    assert [] == [text for text in wanted if text.lower() not in page]
+
+
 # -- commands --------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +298,18 @@ def test_every_link_leads_somewhere(page):
         assert there.exists(), f"{page.name}: {target}"
         if anchor:
             assert anchor in anchors(there), f"{page.name}: {target}"
+
+
+def test_each_invariant_is_named_by_the_files_that_uphold_it_and_by_the_tests_that_prove_it():
+    table = rows(ARCHITECTURE.read_text(), "What holds, and where")
+    assert [f"S{number}" for number in range(1, 21)] == [row[0] for row in table]
+    silent = [
+        f"{path} does not name {row[0]}"
+        for row in table
+        for path in re.findall(r"`([\w/]+\.py)`", " ".join(row[2:]))
+        if not re.search(rf"(?i)(?<![a-z0-9]){row[0]}(?![0-9])", (ROOT / path).read_text())
+    ]
+    assert [] == silent
 
 
 def test_the_tests_that_show_a_promise_exist():
