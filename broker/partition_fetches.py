@@ -229,8 +229,16 @@ class PartitionFetches:
         for waiting in list(self._waiting):
             waiting.finish()
 
-    def read(self, partition: FetchedPartition, fetched: FetchSet, *, max_bytes: int, at_least_one: bool) -> Answered:
-        """One partition, now."""
+    def read(
+        self,
+        partition: FetchedPartition,
+        fetched: FetchSet,
+        *,
+        max_bytes: int,
+        at_least_one: bool,
+        is_read_again: bool = False,
+    ) -> Answered:
+        """One partition, now. `is_read_again`: for a request that came earlier and has waited since."""
         follower = fetched.follower
         offset, partition_max_bytes, current_leader_epoch, last_fetched_epoch = partition.wanted
         try:
@@ -254,6 +262,7 @@ class PartitionFetches:
                     last_fetched_epoch=last_fetched_epoch,
                     max_bytes=min(partition_max_bytes, max_bytes),
                     at_least_one=at_least_one,
+                    is_read_again=is_read_again,
                 )
         except RefusedError as refused:
             return Answered(None, refused)
@@ -274,7 +283,7 @@ class PartitionFetches:
 class _Reading:
     """The answers of one fetch as they come together."""
 
-    __slots__ = ("_fetches", "_size_bytes", "answers", "bounds", "fetched", "must_answer")
+    __slots__ = ("_fetches", "_has_read", "_size_bytes", "answers", "bounds", "fetched", "must_answer")
 
     def __init__(self, fetches: PartitionFetches, fetched: FetchSet, bounds: Bounds) -> None:
         self._fetches = fetches
@@ -282,6 +291,7 @@ class _Reading:
         self.bounds = bounds
         self.answers: Answers = {}
         self.must_answer = False
+        self._has_read = False
         self._size_bytes = 0
 
     @property
@@ -297,7 +307,13 @@ class _Reading:
             if before is not None and before.fetched is not None:
                 self._size_bytes -= len(before.fetched.slice.data)
             left = max(max_bytes - self._size_bytes, 0)
-            answered = self._fetches.read(partition, fetched, max_bytes=left, at_least_one=not self._size_bytes)
+            answered = self._fetches.read(
+                partition,
+                fetched,
+                max_bytes=left,
+                at_least_one=not self._size_bytes,
+                is_read_again=self._has_read,
+            )
             answers[partition] = answered
             found = answered.fetched
             if found is None or found.diverging is not None:
@@ -308,6 +324,9 @@ class _Reading:
             self._size_bytes += size_bytes
             end = found.log_end_offset if is_follower else found.high_watermark
             fetched.told(partition, had_its_turn=size_bytes > 0, has_more=partition.wanted.fetch_offset < end)
+            if is_follower and self._has_read:
+                fetched.news.setdefault(partition)  # what a follower holds counts with its next request
+        self._has_read = True
 
 
 class _WaitingFetch:

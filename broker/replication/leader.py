@@ -7,7 +7,8 @@ wanted. Refuses fetches of other epochs and of strangers. Invariants:
   number decides whether acks=all writes are admitted. It never falls.
 - S4: a leader lives in exactly one leader epoch; a new epoch is a new `PartitionLeader`.
 - S7: a fetch counts only in this leader epoch, and only where the follower's log is a prefix of the leader's.
-- S8: who joins has fetched in this epoch at or beyond the high watermark and the end that the log had at the election.
+- S8: who joins has fetched in this epoch at or beyond the high watermark and the end that the log had at the election;
+  and since the last change of the partition: its disk may be gone since it fetched before (S3).
 - S9: a change is asked for on the epochs that this leader saw, and joiners under the broker epoch that fetched.
 """
 
@@ -50,6 +51,8 @@ class FollowerFetch:
     fetch_offset: int
     last_fetched_epoch: int
     """The epoch of the record before `fetch_offset`; -1 where the follower's log is empty."""
+    is_read_again: bool = False
+    """The same request, looked at once more while it waits: it says nothing of what the follower holds by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,8 @@ class PartitionLeader:
                 return Diverging(end)
         if offset > log.log_end_offset:
             return OutOfRange(log.log_start_offset, log.log_end_offset)
+        if fetch.is_read_again:
+            return Acknowledged(high_watermark_moved=False, wants_change=False)
         follower.fetched(
             broker_epoch=fetch.broker_epoch,
             fetch_offset=offset,
@@ -345,6 +350,7 @@ class PartitionLeader:
         assert self.broker_id in state.in_sync_replicas, (self.broker_id, state)
         if state.partition_epoch > self.partition_epoch:
             self._changes.decided()
+            self._forget_all_but(state.in_sync_replicas)
         self._state = state
         self._in_sync_replicas_needed = state.in_sync_replicas_needed(min_in_sync_replicas)
         self._followers = {
@@ -354,6 +360,15 @@ class PartitionLeader:
         }
         self._take_membership()
         return self._advance()
+
+    def _forget_all_but(self, in_sync_replicas: tuple[int, ...]) -> None:
+        """A change may say that a replica lost what it held, in the same broker epoch (S3): whoever is not in sync
+        after it counts only by what it fetches from here on.
+        """
+        self._followers = {
+            broker_id: one for broker_id, one in self._followers.items() if broker_id in in_sync_replicas
+        }
+        self._waited_for.clear()
 
     def _take_membership(self) -> None:
         self.maximal_in_sync_replicas = frozenset(self._state.in_sync_replicas) | self._changes.broker_ids

@@ -165,6 +165,7 @@ class Replica:
         if leader is not None and leader.leader_epoch == state.leader_epoch:
             leader.committed(state, min_in_sync_replicas=min_in_sync_replicas)
             self._show_high_watermark(leader)
+            self._of.waiting_room.advanced(self.high_watermark_key, self.high_watermark)  # hear those who wait anew
             return
         self.resign()
         log = self.log
@@ -353,13 +354,15 @@ class Replica:
         last_fetched_epoch: int,
         max_bytes: int,
         at_least_one: bool = True,
+        is_read_again: bool = False,
     ) -> Fetched:
         """Take note of what broker `broker_id` holds durably (all below `fetch_offset`, S2), and what comes next.
 
         Whoever calls has checked that the request comes from that broker in its registered epoch (S9). Never waits:
-        for more, wait for `log_end_key` to reach `fetch_offset + 1`. Raises RefusedError: NOT_LEADER_OR_FOLLOWER (also
-        for a broker that holds no replica), FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, STALE_BROKER_EPOCH,
-        OFFSET_OUT_OF_RANGE (`OffsetOutOfRangeError`), KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE.
+        for more, wait for `log_end_key` to reach `fetch_offset + 1`; a request that has waited `is_read_again`. Raises
+        RefusedError: NOT_LEADER_OR_FOLLOWER (also for a broker that holds no replica), FENCED_LEADER_EPOCH,
+        UNKNOWN_LEADER_EPOCH, STALE_BROKER_EPOCH, OFFSET_OUT_OF_RANGE (`OffsetOutOfRangeError`), KAFKA_STORAGE_ERROR,
+        CORRUPT_MESSAGE.
         """
         leader = self._require_leader(current_leader_epoch)
         log = self.log
@@ -369,6 +372,7 @@ class Replica:
             leader_epoch=current_leader_epoch,
             fetch_offset=fetch_offset,
             last_fetched_epoch=last_fetched_epoch,
+            is_read_again=is_read_again,
         )
         match leader.fetched(fetch, log, now_ms=self._now_ms()):
             case Diverging(end):

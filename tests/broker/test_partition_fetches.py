@@ -31,6 +31,7 @@ class FakeReplica:
     diverging: EpochEnd | None = None
     reads: int = 0
     acknowledged: list[int] = field(default_factory=list)
+    read_again: list[int] = field(default_factory=list)
     high_watermark_key: object = field(default_factory=object)
     log_end_key: object = field(default_factory=object)
 
@@ -50,9 +51,9 @@ class FakeReplica:
     def fetch_now(self, offset, *, max_bytes, at_least_one, current_leader_epoch, last_fetched_epoch):
         return self._read(offset, self.high_watermark, max_bytes, at_least_one)
 
-    def fetch_as_follower(self, *, broker_id, broker_epoch, fetch_offset, max_bytes, at_least_one, **_):
+    def fetch_as_follower(self, *, broker_id, broker_epoch, fetch_offset, max_bytes, at_least_one, is_read_again, **_):
         assert FOLLOWER == (broker_id, broker_epoch)
-        self.acknowledged.append(fetch_offset)
+        (self.read_again if is_read_again else self.acknowledged).append(fetch_offset)
         return self._read(fetch_offset, self.log_end_offset, max_bytes, at_least_one)
 
     def _read(self, offset, end, max_bytes, at_least_one):

@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -300,6 +300,48 @@ async def test_s19_a_failed_disk_costs_a_broker_its_replicas_and_nobody_a_record
             assert 1 == await three.send(topic_id, b"b", partition)
             assert failed not in three.state(topic_id, partition).in_sync_replicas
             assert [b"a", b"b"] == await values(await three.leading(topic_id, partition))
+
+
+async def test_s3_a_replica_on_a_failed_disk_is_not_let_in_again(tmp_path: Path) -> None:
+    """Nothing is written meanwhile, so it seems to hold everything; it could be elected, and then nobody would lead."""
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        await three.all_in_sync(topic_id)
+        leader = await three.leading(topic_id)
+        failed = next(n for n in (1, 2, 3) if n != three.state(topic_id).leader)
+        for directory in three.nodes[failed]._directories._directories:
+            directory._disk.fail(OSError(5, "Input/output error"))
+        await until(lambda: failed not in three.state(topic_id).in_sync_replicas)
+        settled = three.state(topic_id)
+        looks = 0
+
+        def look() -> bool:
+            nonlocal looks
+            looks += 1
+            assert leader.wanted_in_sync_change() is None
+            return looks == 50
+
+        await until(look)
+        assert settled == three.state(topic_id)
+
+
+async def test_s3_s19_a_replica_on_a_failed_disk_says_so_whenever_it_is_counted_on(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        failed = next(n for n in (1, 2, 3) if n != three.state(topic_id).leader)
+        node = three.nodes[failed]
+        for directory in node._directories._directories:
+            directory._disk.fail(OSError(5, "Input/output error"))
+        await until(lambda: failed not in three.state(topic_id).in_sync_replicas)
+        wish = ElectLeadersRequest(
+            partitions=(PartitionName(name="pay", partition=0),), election="UNCLEAN", leader=failed
+        )
+        with suppress(RefusedError):
+            await three.nodes[1].admin(wish, timeout_s=20)
+        await three.send(topic_id, b"b")
+        assert failed not in three.state(topic_id).in_sync_replicas
 
 
 async def test_a_write_under_way_survives_the_move_of_its_leader(tmp_path: Path) -> None:

@@ -94,11 +94,12 @@ class Door(asyncio.Protocol):
         assert isinstance(request, FetchRequest), request
         self._doors.asked.append(request)
         deadline_s = asyncio.get_running_loop().time() + request.max_wait_ms / 1000
+        is_again = False
         while True:
             topics = [
                 FetchableTopicResponse(
                     topic_id=topic.topic_id,
-                    partitions=[self._one(request, topic.topic_id, p) for p in topic.partitions],
+                    partitions=[self._one(request, topic.topic_id, p, is_again=is_again) for p in topic.partitions],
                 )
                 for topic in request.topics
             ]
@@ -107,15 +108,16 @@ class Door(asyncio.Protocol):
             )
             if news or asyncio.get_running_loop().time() > deadline_s:
                 break
+            is_again = True
             await asyncio.sleep(0.002)
         await self._doors.may_answer.wait()
         if self._transport is not None and not self._transport.is_closing():
             response = FetchResponse(error_code=self._doors.refuses_with, responses=topics)
             self._transport.writelines(self._wire.respond(frame, response))
 
-    def _one(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition) -> PartitionData:
+    def _one(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition, *, is_again: bool) -> PartitionData:
         try:
-            found = self._fetch(request, topic_id, asked)
+            found = self._fetch(request, topic_id, asked, is_again=is_again)
         except OffsetOutOfRangeError as refused:
             return PartitionData(
                 partition_index=asked.partition, error_code=refused.code, log_start_offset=refused.earliest
@@ -131,7 +133,7 @@ class Door(asyncio.Protocol):
             records=found.slice.data,
         )
 
-    def _fetch(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition) -> Fetched:
+    def _fetch(self, request: FetchRequest, topic_id: UUID, asked: FetchPartition, *, is_again: bool) -> Fetched:
         replica = self._doors.find(topic_id, asked.partition)
         return replica.fetch_as_follower(
             broker_id=request.replica_state.replica_id,
@@ -140,4 +142,5 @@ class Door(asyncio.Protocol):
             fetch_offset=asked.fetch_offset,
             last_fetched_epoch=asked.last_fetched_epoch,
             max_bytes=asked.partition_max_bytes,
+            is_read_again=is_again,
         )

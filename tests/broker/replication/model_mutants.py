@@ -64,6 +64,13 @@ def patched(*patches: tuple[object, str, object]) -> ExitStack:
 # ---- the leader
 
 
+class RemembersAll(PartitionLeader):
+    """Where a leader hears everybody anew after a change, these bugs hide."""
+
+    def _forget_all_but(self, in_sync_replicas: tuple[int, ...]) -> None:
+        pass
+
+
 @mutant
 def acknowledged_on_local_append() -> Iterator[Cores]:
     class Leader(PartitionLeader):
@@ -146,7 +153,7 @@ def no_watermark_check_at_a_join() -> Iterator[Cores]:
 def broker_epoch_of_the_image_for_joiners() -> Iterator[Cores]:
     """KIP-903 as it was: the leader vouches for a life that never fetched."""
 
-    class Leader(PartitionLeader):
+    class Leader(RemembersAll):
         def _is_in_service(self, follower: FollowerProgress) -> bool:
             return follower.is_heard and self._epoch_in_service(follower.broker_id) is not None
 
@@ -328,7 +335,7 @@ def no_partition_epoch_compare_and_set() -> Iterator[Cores]:
             check(current, one)
 
     with patch.object(partition_entries, "_check_epochs", only_leader_epoch):
-        yield Cores()
+        yield Cores(leader=RemembersAll)
 
 
 @mutant

@@ -36,6 +36,28 @@ def test_s8_the_start_of_the_epoch_counts_where_the_watermark_lags_behind() -> N
     assert led.wanted() is not None
 
 
+def test_s3_who_left_the_in_sync_replicas_comes_back_by_a_fetch_of_later_only() -> None:
+    """Its disk may have failed since, in the same broker epoch: what it acknowledged before is gone then."""
+    led = LedPartition(1, 2, 3, log_end_offset=10)
+    led.fetch(2, 10)
+    led.fetch(3, 10)
+    led.commit(1, 3)
+    assert led.wanted() is None
+    led.fetch(2, 10, is_read_again=True)  # it waited here while the disk failed
+    assert led.wanted() is None
+    assert JOIN_WANTED == led.fetch(2, 10)
+    assert led.wanted() is not None
+
+
+def test_s3_who_was_about_to_join_is_heard_anew_after_any_change_of_the_partition() -> None:
+    """It may have said that it lost its replica: then nothing changes but the partition epoch."""
+    led = LedPartition(1, log_end_offset=10)
+    assert JOIN_WANTED == led.fetch(2, 10)
+    led.commit(1)
+    assert led.wanted() is None
+    assert JOIN_WANTED == led.fetch(2, 10)
+
+
 def test_s8_the_watermark_counts_where_it_has_passed_the_start_of_the_epoch() -> None:
     led = LedPartition(1, log_end_offset=10)
     led.write(5)
