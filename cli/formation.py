@@ -35,6 +35,7 @@ def replication_defaults(nodes: int) -> dict[str, str]:
     """
     return {
         "default.replication.factor": str(min(3, nodes)),
+        "offsets.topic.replication.factor": str(min(3, nodes)),
         "min.insync.replicas": "2" if nodes >= 3 else "1",
     }
 

@@ -261,11 +261,9 @@ class GroupCoordinator:
                     group.sync_due(now)
             self._forget_if_nothing(group)
 
-    def expire_offsets(self, now: Now) -> None:
-        """Drop offsets that nobody is going to ask for, and groups that have nothing left."""
-        for group in list(self.groups.values()):
-            if group.state is GroupState.DEAD:
-                continue
+    def expire_offsets(self, group_ids: Iterable[str], now: Now) -> None:
+        """Drop what nobody is going to ask for of these groups, and those that have nothing left."""
+        for group in filter(None, map(self.known, group_ids)):
             is_managed = group.protocol_type is not None and group.state is GroupState.EMPTY
             expired = group.offsets.expired(
                 wall_ms=now.wall_ms,

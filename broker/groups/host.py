@@ -10,7 +10,7 @@ Invariant: a shard answers only in the leader epoch for which it was made (S7), 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from wire.errors import ErrorCode, RefusedError
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
 CREATE_TIMEOUT_S: Final = 10.0
+EXPIRING_AT_ONCE: Final = 20
 MAX_MESSAGE_BYTES: Final = 10 << 20
 """One record holds a whole group: its members' metadata (`group_metadata_bytes_max`) and assignments."""
 
@@ -87,6 +88,7 @@ class GroupHost:
         self._loads: set[asyncio.Task[None]] = set()
         self._working: asyncio.Task[None] | None = None
         self._creating: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._log = logger()
 
     # ---- who coordinates
@@ -144,6 +146,8 @@ class GroupHost:
 
     def shard(self, group_id: str) -> Shard:
         """The one that coordinates this group. RefusedError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS."""
+        if self._is_closing:
+            raise not_coordinator()
         partition = self.partition_of(group_id)
         shard = None if partition is None else self._shards.get(partition)
         if shard is not None and shard.leads:
@@ -212,22 +216,30 @@ class GroupHost:
                 if shard.leads and shard.is_loaded:
                     shard.tell(lambda core, _: core.forget_topics(names))
 
-    def expire_offsets(self) -> None:
-        """Called now and then (`offsets.retention.check.interval.ms`)."""
-        for shard in self._shards.values():
-            if shard.leads and shard.is_loaded:
-                shard.tell(lambda core, now: core.expire_offsets(now))
+    async def expire_offsets(self) -> None:
+        """Called every `offsets.retention.check.interval.ms`; a few groups at a time, so that others get their turn."""
+        for shard in list(self._shards.values()):
+            group_ids = list(shard.core.groups) if shard.is_loaded else []
+            for at in range(0, len(group_ids), EXPIRING_AT_ONCE):
+                if shard.leads:
+                    shard.tell(partial(_expire_offsets, group_ids[at : at + EXPIRING_AT_ONCE]))
+                await asyncio.sleep(0)
 
     async def run(self) -> None:
         """As long as the node runs."""
         while True:
             await asyncio.sleep(self.settings.offsets_retention_check_interval_ms / 1000)
-            self.expire_offsets()
+            await self.expire_offsets()
 
-    async def close(self) -> None:
-        """The node stops: whoever waits looks for another coordinator."""
+    def resign(self) -> None:
+        """This broker is about to stop: whoever waits looks for another coordinator, or for this one later."""
+        self._is_closing = True
         for partition in list(self._shards):
             self._resign(partition)
+
+    async def close(self) -> None:
+        """The node stops."""
+        self.resign()
         tasks = [task for task in (self._working, self._creating, *self._loads) if task is not None]
         for task in tasks:
             task.cancel()
@@ -270,7 +282,7 @@ class GroupHost:
     def _take_up(self, partition: int) -> None:
         """Make the shard of a partition that is led here in an epoch that has none yet."""
         topic = self._image().topic(OFFSETS_TOPIC)
-        if topic is None or not self._leads_by_image(partition):
+        if topic is None or self._is_closing or not self._leads_by_image(partition):
             return
         try:
             replica = self._replica(topic.topic_id, partition)
@@ -299,6 +311,10 @@ class GroupHost:
         if shard.is_loaded and shard.core.groups:
             groups, took_s = len(shard.core.groups), round(self._of.loop.time() - began_s, 3)
             self._log.info("groups taken over", log=shard.replica.name, groups=groups, seconds=took_s)
+
+
+def _expire_offsets(group_ids: list[str], core: GroupCoordinator, now: Now) -> None:
+    core.expire_offsets(group_ids, now)
 
 
 def _not_available(reason: str) -> RefusedError:
