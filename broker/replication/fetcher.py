@@ -332,7 +332,14 @@ class LeaderFetcher:
             if followed.is_throttled and throttled_s:
                 self._wait(key, now_s + throttled_s)
                 continue
-            followed.asked = followed.core.fetch_position(followed.replica.log)
+            try:
+                followed.asked = followed.core.fetch_position(followed.replica.log)
+            except RefusedError as refused:
+                # Its disk cannot be read, maybe for want of a file descriptor only; the others go on (S19).
+                followed.asked = None
+                self._log.warning("not copied", log=followed.replica.log.name, reason=refused.message)
+                self._wait(key, now_s + RECONNECT_S_MAX)
+                continue
             if followed.asked is None:
                 self._session.drop(key)
             else:

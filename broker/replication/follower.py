@@ -12,7 +12,7 @@ act on anything but the answer to the request in flight. Invariants:
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.replication.divergence import EpochEnd, ReplicaLog, last_record_epoch, truncation_point
+from broker.replication.divergence import NO_OFFSET, EpochEnd, ReplicaLog, last_record_epoch, truncation_point
 from wire.errors import ErrorCode
 
 BACKOFF_MS: Final = 50
@@ -92,7 +92,15 @@ Step = Append | TruncateTo | StartAt | BackOff | Fenced | Stale
 class PartitionFollower:
     """One partition, followed in one leader epoch. The log is read here, and changed by the driver only."""
 
-    __slots__ = ("_failures", "_in_flight", "_leader_high_watermark", "is_fenced", "leader_epoch", "leader_id")
+    __slots__ = (
+        "_failed_at",
+        "_failures",
+        "_in_flight",
+        "_leader_high_watermark",
+        "is_fenced",
+        "leader_epoch",
+        "leader_id",
+    )
 
     def __init__(self, *, leader_id: int, leader_epoch: int) -> None:
         self.leader_id = leader_id
@@ -101,6 +109,7 @@ class PartitionFollower:
         self._in_flight: FetchPosition | None = None
         self._leader_high_watermark = -1
         self._failures = 0
+        self._failed_at = NO_OFFSET
 
     def fetch_position(self, log: ReplicaLog) -> FetchPosition | None:
         """Where to fetch from next; None while the log's end is not durable yet, or once fenced.
@@ -133,15 +142,19 @@ class PartitionFollower:
             return self._back_off(answer.error_code)
         if answer.diverging is not None:
             return self._diverged(answer.diverging, log)
-        self._failures = 0
+        if not answer.records or asked.fetch_offset != self._failed_at:
+            self._failures = 0
         self._leader_high_watermark = answer.high_watermark
         return Append(answer.records, answer.log_start_offset)
 
     def failed(self, asked: FetchPosition) -> BackOff | Stale:
-        """No answer will come (the connection broke, the time is over), or what came could not be appended."""
+        """No answer will come (the connection broke, the time is over), or what came could not be appended: while a
+        disk is full that is so again and again, and the same records are not to be fetched twenty times a second.
+        """
         if self._in_flight not in (asked, None):
             return Stale()
         self._in_flight = None
+        self._failed_at = asked.fetch_offset
         return self._back_off(ErrorCode.NONE)
 
     def high_watermark(self, log: ReplicaLog) -> int:

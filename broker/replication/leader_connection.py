@@ -90,14 +90,17 @@ async def open_connection(
     Over TLS the other end must show the certificate of broker `leader_id`, whatever its host is called.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        transport, connection = await loop.create_connection(
-            lambda: LeaderConnection(client_id),
-            at.host,
-            at.port,
-            ssl=tls,
-            server_hostname=at.host if tls is not None else None,
-        )
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            transport, connection = await loop.create_connection(
+                lambda: LeaderConnection(client_id),
+                at.host,
+                at.port,
+                ssl=tls,
+                server_hostname=at.host if tls is not None else None,
+            )
+    except ValueError as error:  # a UnicodeError: what the leader advertises cannot be the name of a host
+        raise ConnectionAbortedError(f"{at.host!r} is no host name: {error}") from error
     if tls is not None and not certificate_speaks_for(transport.get_extra_info("peercert"), leader_id):
         transport.abort()
         raise ConnectionAbortedError(f"the certificate there does not carry the name node-{leader_id}")

@@ -326,7 +326,7 @@ def unclean_stop_stays_eligible() -> Iterator[Cores]:
         yield Cores()
 
 
-@mutant
+@well_hidden_mutant
 def no_partition_epoch_compare_and_set() -> Iterator[Cores]:
     check = partition_entries._check_epochs
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from broker.replication.divergence import ReplicaLog
 from broker.replication.fetcher import STALE_POLL_S
+from broker.replication.follower import FetchPosition, PartitionFollower
+from broker.replication.leader_connection import open_connection
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
+from metadata.image import Endpoint
 from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, flip_a_bit, state_of, until, values_of
 from wire.errors import ErrorCode, RefusedError
 
@@ -171,3 +175,33 @@ async def test_s18_a_leader_whose_disk_breaks_a_fresh_record_finds_it_out(tmp_pa
         follower = two.follow(one, state)
         await until(lambda: leader.log.damaged_from is not None)
         assert values_of(follower) == [b"%d" % n * 100 for n in range(follower.log.log_end_offset)], "no broken record"
+
+
+async def test_s19_a_follower_whose_disk_cannot_be_read_goes_on_with_its_other_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        leaders = [one.lead(state, partition) for partition in (0, 1)]
+        refused = RefusedError(ErrorCode.KAFKA_STORAGE_ERROR, "no file descriptor is free")
+        asked = PartitionFollower.fetch_position
+
+        def fetch_position(core: PartitionFollower, log: ReplicaLog) -> FetchPosition | None:
+            if log is two.replica(0).log and not is_mended:
+                raise refused
+            return asked(core, log)
+
+        monkeypatch.setattr(PartitionFollower, "fetch_position", fetch_position)
+        is_mended = False
+        for partition in (0, 1):
+            two.follow(one, state, partition)
+        await leaders[1].append(batch(b"b"), acks=ACKS_ALL, timeout_ms=20_000)
+        is_mended = True
+        await leaders[0].append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        assert [[b"a"], [b"b"]] == [values_of(two.replica(partition)) for partition in (0, 1)]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+async def test_a_leader_that_advertises_what_is_no_host_is_out_of_reach_and_no_bug(host: str) -> None:
+    with pytest.raises(OSError, match="no host name"):
+        await open_connection(Endpoint(host, 1), client_id="test", leader_id=1, tls=None)

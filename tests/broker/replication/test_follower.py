@@ -107,6 +107,22 @@ def test_other_refusals_are_waited_off_longer_and_longer_until_an_answer_comes()
     assert BackOff(100, ErrorCode.NONE) == following.core.failed(following.ask())
 
 
+def test_s19_records_that_cannot_be_appended_are_not_fetched_again_at_once() -> None:
+    """A follower whose disk is full would otherwise load its leader as long as that lasts."""
+    following = Following((3, 5))
+    delays = []
+    for _ in range(6):
+        asked = following.ask()
+        assert isinstance(following.answered(asked, records=b"records"), Append)
+        delays.append(following.core.failed(asked).delay_ms)
+    assert [50, 100, 200, 400, 800, 1_000] == delays
+    assert isinstance(following.answered(records=b"records"), Append)  # there is space again
+    following.log.append([(3, 0)])
+    following.log.synced(6, following.log.generation)
+    assert isinstance(following.answered(records=b"records"), Append)
+    assert BackOff(50, ErrorCode.NONE) == following.core.failed(following.ask())
+
+
 # ---- where to cut
 
 
