@@ -12,7 +12,6 @@ replaced (fencing). Invariants:
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from broker.groups.effects import Call, Committed, Deadline, Effects, Event, Failed, Now, Write
@@ -156,7 +155,6 @@ class Group:
             return
         old_leader = self.leader_id
         self._fence(member, now)
-        old = replace(member)
         self._rename(member, joining.new_member_id)
         self.members.change(member, told)
         if self.state is not GroupState.STABLE or self.members.voted_protocol() != self.protocol_name:
@@ -164,7 +162,7 @@ class Group:
             self._rebalance(now, is_needed=self.state is not GroupState.PREPARING_REBALANCE)
             return
         self._hear_of(member, now)
-        self._store_replacement(call, member, old, joining, old_leader)
+        self._store_replacement(call, member, joining, old_leader)
 
     def _fence(self, member: Member, now: Now) -> None:
         code = ErrorCode.FENCED_INSTANCE_ID
@@ -182,10 +180,11 @@ class Group:
             del self._unsynced[old_id]
             self._unsynced[member_id] = None
 
-    def _store_replacement(
-        self, call: Call, member: Member, old: Member, joining: Joining, old_leader: str | None
-    ) -> None:
-        """Nothing is to be assigned anew: the group goes on, once the log knows the member's new id."""
+    def _store_replacement(self, call: Call, member: Member, joining: Joining, old_leader: str | None) -> None:
+        """Nothing is to be assigned anew: the group goes on, once the log knows the member's new id.
+
+        Where that fails the old id stays fenced, since the log may know the new one after all; who came back asks anew.
+        """
         member_id, told = member.member_id, replaced(self, member, joining, old_leader)
         answer = self._effects.once(call)
 
@@ -193,11 +192,7 @@ class Group:
             is_fenced = self.members.get(member_id) is not member
             answer(JoinGroupResponse(error_code=ErrorCode.FENCED_INSTANCE_ID) if is_fenced else told)
 
-        def failed(code: ErrorCode, now: Now) -> None:
-            if self.members.get(member_id) is member and member.joining is None and member.syncing is None:
-                self._rename(member, old.member_id)
-                self.members.change(member, old)
-                self._hear_of(member, now)
+        def failed(code: ErrorCode, _: Now) -> None:
             answer(JoinGroupResponse(error_code=code))
 
         self._store({one.member_id: one.assignment for one in self.members}, committed, failed)

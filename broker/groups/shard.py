@@ -30,10 +30,11 @@ from broker.waiting_room import WaitingRoom
 from logstore.log_answers import DamagedRangeError
 from wire.codec import DecodeError
 from wire.errors import ErrorCode, RefusedError
-from wire.record_batch import build_batch, iterate_batches
+from wire.record_batch import Record, RecordBatch, build_batch, iterate_batches
 
 READ_BYTES: Final = 64 * 1024
 """What is read of the log before others get their turn: some milliseconds."""
+LOAD_RECORDS: Final = 200
 BATCH_BYTES: Final = 512 * 1024
 WATERMARK_WAIT_MS: Final = 1_000
 LATE_WAIT_MS: Final = 600_000
@@ -91,37 +92,54 @@ class Shard:
         end_offset = replica.log.log_end_offset
         while replica.high_watermark < end_offset and self.leads:
             await room.reached(replica.high_watermark_key, end_offset, timeout_ms=WATERMARK_WAIT_MS)
+        latest: dict[bytes, bytes] = {}
         offset = replica.earliest_offset
         while offset < end_offset and self.leads:
-            offset = self._load_from(offset)
+            offset = self._read_from(offset, latest)
+            await asyncio.sleep(0)
+        records = list(latest.items())
+        for at in range(0, len(records), LOAD_RECORDS):
+            self._load(records[at : at + LOAD_RECORDS])
             await asyncio.sleep(0)
         if self.leads:
             self.core.loaded(self.now(), topics=topics())
             self.is_loaded = True
             self._carry_out()
 
-    def _load_from(self, offset: int) -> int:
-        """One slice; the offset after it."""
+    def _read_from(self, offset: int, latest: dict[bytes, bytes]) -> int:
+        """One slice, of which each key's last value counts; the offset after it."""
         try:
             found = self.replica.fetch_now(offset, max_bytes=READ_BYTES).slice
         except DamagedRangeError as damaged:
             logger().error("groups lost: the offsets topic is damaged", log=self.replica.name, reason=str(damaged))
             return damaged.next_offset
-        now = self.now()
         for batch in iterate_batches(found.data):
-            if batch.is_control:
-                continue
-            for record in batch.records():
-                try:
-                    read = read_record(record.key, record.value)
-                except DecodeError as error:
-                    logger().error(
-                        "no record of a group", log=self.replica.name, offset=record.offset, reason=str(error)
-                    )
-                    continue
-                if read is not None:
-                    self.core.load(read, now)
+            for record in self._records(batch):
+                key = record.key or b""
+                if record.value is None:
+                    latest.pop(key, None)
+                else:
+                    latest[key] = record.value
         return found.next_offset
+
+    def _records(self, batch: RecordBatch) -> list[Record]:
+        try:
+            return [] if batch.is_control else batch.records()
+        except RefusedError as refused:
+            log, offset = self.replica.name, batch.base_offset
+            logger().error("no records of groups", log=log, offset=offset, reason=refused.message)
+            return []
+
+    def _load(self, records: list[tuple[bytes, bytes]]) -> None:
+        now = self.now()
+        for key, value in records:
+            try:
+                read = read_record(key, value)
+            except DecodeError as error:
+                logger().error("no record of a group", log=self.replica.name, key=key[:80].hex(), reason=str(error))
+                continue
+            if read is not None:
+                self.core.load(read, now)
 
     # ---- asking
 

@@ -139,6 +139,23 @@ def test_who_joins_and_never_asks_for_its_assignment_is_put_out():
     assert ErrorCode.UNKNOWN_MEMBER_ID is told.heartbeat(a)
 
 
+def test_a_member_that_asks_twice_is_answered_twice():
+    told = Conversation(is_prompt=False)
+    a = told.joined(told.join(name="a"))
+    told.sync(a, {a.member_id: b"all"})
+    told.commit_log()
+    told.join(name="b")
+    told.join(name="c")
+    first, second = told.join("b-2"), told.join("b-2")
+    assert ErrorCode.REBALANCE_IN_PROGRESS is told.code(first)
+    again = told.joined(told.join(a.member_id))
+    assert (2, 3) == (told.joined(second).generation_id, len(again.members))
+    first, second = told.sync(again, {}), told.sync(again, {})
+    assert ErrorCode.REBALANCE_IN_PROGRESS is told.code(first)
+    told.commit_log()
+    assert NONE is told.code(second)
+
+
 def test_a_lost_answer_is_given_again():
     told = Conversation()
     members = told.stable("a", "b")
@@ -339,7 +356,8 @@ def test_an_administrator_removes_a_static_member_by_its_name():
     assert "Empty" == told.group.state
 
 
-def test_a_replacement_that_cannot_be_written_did_not_happen():
+def test_a_replacement_in_doubt_fences_the_old_one_all_the_same():
+    """The log may know the new id: if the old one went on, its commits would be those of a stranger."""
     told = Conversation(is_prompt=False)
     a = told.joined(told.join(name="a", instance_id="ia"))
     told.sync(a, {a.member_id: b"A"}, instance_id="ia")
@@ -347,7 +365,10 @@ def test_a_replacement_that_cannot_be_written_did_not_happen():
     again = told.join(name="a", instance_id="ia", version=9)
     told.refuse_writes(ErrorCode.COORDINATOR_NOT_AVAILABLE)
     assert ErrorCode.COORDINATOR_NOT_AVAILABLE is told.code(again)
-    assert NONE is told.heartbeat(a, instance_id="ia")
+    assert ErrorCode.FENCED_INSTANCE_ID is told.heartbeat(a, instance_id="ia")
+    again = told.join(name="a", instance_id="ia", version=9)
+    told.commit_log()
+    assert b"A" == told.synced(told.sync(told.joined(again), instance_id="ia")).assignment
 
 
 # ---- the next coordinator

@@ -120,12 +120,20 @@ class Walk:
         self.at.wait(self.chance.choice([1, 100, 300, 4000]))
 
     def rarely(self, client: Client) -> None:
-        does = [self.crash, self.leave, self.hang_up, self.late, self.refuse, self.fail_over]
+        does = [self.crash, self.double, self.leave, self.hang_up, self.late, self.refuse, self.fail_over]
         self.chance.choice(does)(client)
 
     def crash(self, client: Client) -> None:
         self.hang_up(client)
         client.restart()
+
+    def double(self, client: Client) -> None:
+        """Somebody starts a static member again while it still runs: the old one is fenced."""
+        if client.instance_id is not None and len(self.clients) < 8:
+            ghost = Client(client.name, is_static=True)
+            ghost.__dict__.update(client.__dict__)
+            self.clients.append(ghost)
+            client.restart()
 
     def leave(self, client: Client) -> None:
         if client.member_id:
