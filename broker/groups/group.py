@@ -365,7 +365,9 @@ class Group:
         self.state = GroupState.STABLE if value.members else GroupState.EMPTY
         self.state_since_ms = value.current_state_timestamp
         for one in value.members:
-            self.members.add(stored_member(value, one))
+            is_twice = one.group_instance_id and self.members.of_instance(one.group_instance_id)
+            if one.member_id not in self.members and not is_twice:  # whoever wrote that, it must not stop a node
+                self.members.add(stored_member(value, one))
 
     def begin(self, now: Now) -> None:
         """A new coordinator has read the group: from now on its members must be heard of."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker.groups.records import GroupMetadataValue, MemberMetadata, group_record
 from tests.broker.groups.conversation import START_MS, Conversation
 from wire.errors import ErrorCode
 
@@ -419,3 +420,12 @@ def test_an_empty_group_keeps_its_generation_and_since_when_it_is_empty():
     assert ("Empty", 2, "consumer", START_MS + 5_000) == (
         group.state, group.generation_id, group.protocol_type, group.state_since_ms,
     )  # fmt: skip
+
+
+def test_a_record_that_names_a_member_twice_stops_nobody():
+    twice = GroupMetadataValue("consumer", 3, "range", "m", 0, [MemberMetadata("m", "i"), MemberMetadata("m", "j")])
+    same = GroupMetadataValue("consumer", 4, "range", "m", 0, [MemberMetadata("m", "i"), MemberMetadata("n", "i")])
+    for value in (twice, same):
+        told = Conversation()
+        told.log.append(group_record("g", value))
+        assert ["m"] == [member.member_id for member in told.successor().group.members]
