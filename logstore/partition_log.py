@@ -24,7 +24,7 @@ from logstore.recovery import known_leader_epochs
 from logstore.retention import delete_records_before, expire_segments
 from logstore.rolling import must_roll, roll
 from logstore.segment import NO_TIMESTAMP, Placed, Segment
-from logstore.truncation import truncate_fully_and_start_at, truncate_to
+from logstore.truncation import begin_with_whole_batch, truncate_fully_and_start_at, truncate_to
 from wire.errors import ErrorCode, RefusedError
 from wire.identifiers import uuid_to_text
 from wire.record_batch import iterate_batches, stamp, stamp_log_append_time
@@ -240,6 +240,7 @@ class PartitionLog:
         (beyond it where compaction leaves holes), or of an older epoch (S4): nothing was written.
         """
         self._check_writable()
+        begin_with_whole_batch(self, buffer)
         epochs = self.leader_epochs
         epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
         may_have_holes = self.config.compacts

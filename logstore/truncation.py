@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import forget_gaps
 from logstore.leader_epochs import NO_OFFSET
+from wire.record_batch import iterate_batches
 
 if TYPE_CHECKING:
     from logstore.partition_log import PartitionLog
@@ -57,6 +58,18 @@ def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
     log.leader_epochs.truncate_from_end(0)
     forget_gaps(log)
     log.disk.write_checkpoints(must_succeed=True)
+
+
+def begin_with_whole_batch(log: PartitionLog, buffer: bytes | bytearray | memoryview) -> None:
+    """An empty log that begins in the middle of the first batch of `buffer` begins where that batch does instead.
+
+    So begins a follower whose leader's records were deleted up to there: a batch comes whole or not at all.
+    """
+    if log.log_start_offset == log.log_end_offset:
+        first = next(iterate_batches(buffer), None)
+        spans_start = first is not None and first.base_offset < log.log_end_offset < first.next_offset
+        if first is not None and spans_start and first.crc_is_valid():
+            log.truncate_fully_and_start_at(first.base_offset)
 
 
 def _lower_recovery_point(log: PartitionLog, point: RecoveryPoint) -> None:
