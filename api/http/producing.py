@@ -21,6 +21,7 @@ from api.http.appending import (
 from api.http.errors import BATCH, ApiError, Outcome, bad_request, partition_not_found
 from api.http.idempotence import one_named_partition, producer_stamp
 from api.http.routing import check_partition, is_forwarded, leader_headers, redirect_to_leader
+from metadata.topic_names import check_not_internal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,7 +65,11 @@ class Produce(NamedTuple):
 
 
 def open_produce(context: Context, request: web.Request, topic: Topic, parameters: Parameters) -> Produce:
-    """Read what all produce routes take from the query and the headers; call before the body is read."""
+    """Read what all produce routes take from the query and the headers; call before the body is read.
+
+    RefusedError(INVALID_TOPIC_EXCEPTION) for a topic of the cluster itself: what lies there, its coordinators believe.
+    """
+    check_not_internal(topic.name, "write to")
     producer = producer_stamp(request)
     acks = ACKS[parameters.choice("acks", "all", tuple(ACKS))]
     timeout_ms = parameters.integer(

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from broker.errors import OutcomeUnknownError
+from metadata.requests import CreateTopicRequest
 from tests.api.http.conftest import quick
 from wire.errors import ErrorCode, RefusedError
 from wire.partitioner import partition_for_key
@@ -330,3 +331,12 @@ class TestBounds:
         headers = {"Content-Type": "application/x-ndjson"}
         assert 200 == (await api("POST", RECORDS, data=b"1\n" * 10, headers=headers)).status
         assert 422 == (await api("POST", RECORDS, data=b"1\n" * 11, headers=headers)).status
+
+
+@pytest.mark.parametrize("path", ["/v3/clusters/-/topics/{}/records", "/topics/{}"])
+async def test_the_clusters_own_topics_are_not_for_clients_to_write(api, path):
+    """A record there is what a coordinator believes of its groups."""
+    await api.cluster.nodes[0].admin(CreateTopicRequest(name="__consumer_offsets", internal=True), timeout_s=10)
+    answer = await api("POST", path.format("__consumer_offsets"), json={"records": [{"value": "x"}]})
+    assert (400, 40002) == (answer.status, answer.body["error_code"])
+    assert [] == api.cluster.records("__consumer_offsets")
