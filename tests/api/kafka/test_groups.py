@@ -10,7 +10,7 @@ import pytest
 from api.kafka.settings import KafkaSettings
 from metadata.requests import DeleteTopicRequest
 from tests.api.kafka.raw_client import RawClient
-from tests.api.kafka.real_cluster import RealCluster
+from tests.api.kafka.real_cluster import RealCluster, until
 from wire.errors import ErrorCode
 from wire.messages import API, ApiKey
 from wire.messages.delete_groups import DeleteGroupsRequest
@@ -341,3 +341,17 @@ async def test_a_coordinator_that_begins_anew_knows_its_groups_from_the_log(tmp_
         client.close()
     finally:
         await made.close()
+
+
+async def test_a_node_that_stops_keeps_nobody_waiting(cluster, client):
+    """A join may wait for minutes; the end of its coordinator does not."""
+    await stable(client, 3)
+    other = await RawClient.connect(cluster.nodes[0].listener.port)
+    other.send(ApiKey.JOIN_GROUP, joining(), 3)
+    groups = cluster.nodes[0].node.groups
+    await until(lambda: groups.shard("g").core.groups["g"].members.joining_count)
+    await cluster.nodes[0].node.hand_over()
+    assert ErrorCode.NOT_COORDINATOR == (await other.answer()).error_code
+    answer = await client.ask(ApiKey.OFFSET_FETCH, OffsetFetchRequest("g", None), 7)
+    assert ErrorCode.NOT_COORDINATOR == answer.error_code
+    other.close()
