@@ -1,0 +1,119 @@
+"""One machine: a disk that forgets what was not synced, clocks, threads that are only delays, and ids from the seed."""
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from broker.machine import Machine
+from tests.logstore.simulated_storage import SimulatedStorage
+from tests.simulation.virtual_loop import MACHINE_EPOCH_MS, VirtualLoop
+
+DISK = "data"
+CAPACITY_BYTES = 1 << 30
+
+
+class Disk(SimulatedStorage):
+    """Says how much is free without looking at every file, and does not keep the calls."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity_bytes=CAPACITY_BYTES)
+        self.free: int | None = None
+
+    def _enter(self, operation: str, path: str) -> None:
+        if self._faults:
+            super()._enter(operation, path)
+            self.calls.clear()
+
+    def free_bytes(self, path: str) -> int:
+        del path
+        return CAPACITY_BYTES if self.free is None else self.free
+
+
+class Clock:
+    """The machine's: its wall clock may be wrong, the monotonic one is the loop's (S20)."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.wall_error_ms = 0
+
+    def wall_ms(self) -> int:
+        return MACHINE_EPOCH_MS + int(self._loop.time() * 1000) + self.wall_error_ms
+
+    def monotonic_ms(self) -> float:
+        return self._loop.time() * 1000
+
+
+class Job:
+    """What `submit` gives: it runs once, at its time or when somebody waits for it."""
+
+    def __init__(self, task: Callable[[], Any]) -> None:
+        self._task: Callable[[], Any] | None = task
+
+    def result(self, timeout: float | None = None) -> None:
+        del timeout
+        task, self._task = self._task, None
+        if task is not None:
+            task()
+
+
+class Threads(Executor):
+    """Whatever is submitted runs on the loop a while later, in the process that submitted it."""
+
+    def __init__(self, loop: VirtualLoop, delay_s: Callable[[], float]) -> None:
+        self._loop = loop
+        self._delay_s = delay_s
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        job = Job(lambda: fn(*args, **kwargs))
+        self._loop.call_later(self._delay_s(), job.result)
+        return job
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - Executor's
+        """Nothing runs by itself here."""
+
+
+class SimulatedMachine:
+    """What outlives the processes of a node."""
+
+    def __init__(self, address: int, loop: VirtualLoop, rng: Random) -> None:
+        self.address = address
+        self.disk = Disk()
+        self.clock = Clock(loop)
+        self.sync_s = (0.0001, 0.001)
+        self._loop = loop
+        self._rng = rng
+        self._directory_id = self._new_id()
+
+    def ports(self, quorum_for: Any) -> Machine:
+        return Machine(
+            clock=self.clock,
+            storage=lambda: self.disk,
+            identify_directory=self._identify,
+            threads=lambda _count, _name: Threads(self._loop, lambda: self._rng.uniform(*self.sync_s)),
+            new_id=self._new_id,
+            quorum_for=quorum_for,
+        )
+
+    def _identify(self, path: Path, *, cluster_id: str, node_id: int) -> uuid.UUID:
+        del cluster_id, node_id
+        assert str(path) == DISK, path
+        return self._directory_id
+
+    def _new_id(self) -> uuid.UUID:
+        return uuid.UUID(int=self._rng.getrandbits(128), version=4)
+
+    def lose_power(self) -> None:
+        """What was not synced is kept, torn or lost."""
+        self.disk.crash(self._rng)
+
+    def lose_process(self) -> None:
+        """What was written is in the page cache."""
+        self.disk.kill()
+
+    def replace_disk(self) -> None:
+        """An empty one."""
+        self.disk = Disk()
+        self._directory_id = self._new_id()

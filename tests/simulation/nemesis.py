@@ -1,0 +1,250 @@
+"""What goes wrong in a simulated cluster, drawn from the seed, and no more at a time than the promises allow.
+
+A majority of the voters lives through every fault but the ones that hit all at once; a disk is only lost while another
+replica is whole. Each fault has a name, an end, and a number by which a run can leave it out (`--without`).
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from metadata.requests import PartitionReassignment, ReassignPartitionsRequest
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.virtual_loop import Life
+
+EIO = 5
+SLOW_SYNC_S = (0.05, 0.4)
+
+
+class Nemesis:
+    """Strikes again and again until it is told to stop."""
+
+    def __init__(self, cluster: "SimulatedCluster", *, without: frozenset[int] = frozenset()) -> None:
+        self.cluster = cluster
+        self.rng = Random(f"{cluster.seed} nemesis")
+        self.told: Counter[str] = Counter()
+        self.log: list[str] = []
+        self.is_over = False
+        self._without = without
+        self._number = 0
+        self._faults: dict[str, Callable[[], str | None]] = {
+            "kill": self._kill,
+            "kill leader": self._kill_leader,
+            "reboot": self._reboot,
+            "power cut": self._cut_power,
+            "power cut of all": self._cut_power_of_all,
+            "pause": self._pause,
+            "cut link": self._cut_link,
+            "isolate": self._isolate,
+            "slow network": self._slow_network,
+            "slow disk": self._slow_disk,
+            "disk error": self._fail_disk,
+            "disk full": self._fill_disk,
+            "lost disk": self._lose_disk,
+            "controller": self._replace_controller,
+            "delete records": self._delete_records,
+            "move": self._move,
+            "clock": self._jump_clock,
+            "last pair": self._strike_pair,
+        }
+
+    def begin(self) -> None:
+        self._later(self.rng.uniform(0.2, 1.0), self._strike)
+
+    def stop(self) -> None:
+        self.is_over = True
+
+    def _later(self, delay_s: float, event: Callable[[], object]) -> None:
+        self.cluster.loop.call_later(delay_s, lambda: None if self.is_over else event())
+
+    def _strike(self) -> None:
+        self._number += 1
+        name = self.rng.choice(list(self._faults))
+        state = self.rng.getstate()
+        if self._number not in self._without:
+            what = self._faults[name]()
+            if what is not None:
+                self.told[name] += 1
+                self.log.append(f"{self.cluster.loop.time():9.4f} fault {self._number}: {name} {what}")
+        self.rng.setstate(state)
+        self.rng.random()  # a fault that is left out leaves the later ones as they were
+        self._later(self.rng.uniform(0.1, 1.2), self._strike)
+
+    # ---- processes
+
+    def _running(self) -> list[int]:
+        return sorted(self.cluster.processes)
+
+    def _start_later(self, node_id: int, delay_s: float) -> None:
+        self._later(delay_s, lambda: self.cluster.start(node_id))
+
+    def _kill(self) -> str | None:
+        return self._kill_one(self.rng.choice(self.cluster.node_ids), self.rng.choice([0.01, 0.2, 1.0, 3.0]))
+
+    def _kill_one(self, node_id: int, down_s: float) -> str | None:
+        if node_id not in self.cluster.processes:
+            return None
+        self.cluster.kill(node_id)
+        self._start_later(node_id, down_s)
+        return f"node {node_id} for {down_s} s"
+
+    def _kill_leader(self) -> str | None:
+        leaders = sorted({state.leader for state in self.cluster.states()} - {-1})
+        return self._kill_one(self.rng.choice(leaders), self.rng.choice([0.01, 0.5, 2.0])) if leaders else None
+
+    def _reboot(self) -> str | None:
+        """Faster than anybody notices."""
+        return self._kill_one(self.rng.choice(self.cluster.node_ids), 0.001)
+
+    def _cut_power(self) -> str | None:
+        node_id, down_s = self.rng.choice(self.cluster.node_ids), self.rng.choice([0.05, 0.5, 2.5])
+        if node_id not in self.cluster.processes:
+            return None
+        self.cluster.cut_power(node_id)
+        self._start_later(node_id, down_s)
+        return f"node {node_id} for {down_s} s"
+
+    def _cut_power_of_all(self) -> str | None:
+        if self.rng.random() < 0.7:
+            return None
+        for node_id in self.cluster.node_ids:
+            self.cluster.cut_power(node_id)
+            self._start_later(node_id, self.rng.uniform(0.05, 0.8))
+        return ""
+
+    def _pause(self) -> str | None:
+        running = self._running()
+        if not running:
+            return None
+        node_id, for_s = self.rng.choice(running), self.rng.choice([0.1, 0.6, 1.3, 2.5])
+        life: Life = self.cluster.processes[node_id].life
+        if life.is_stopped:
+            return None
+        life.stop()
+        self._later(for_s, lambda: life.go_on() if life.is_alive and life.is_stopped else None)
+        return f"node {node_id} for {for_s} s"
+
+    # ---- network
+
+    def _block(self, source: int, target: int, for_s: float) -> None:
+        network = self.cluster.network
+        network.block(source, target)
+        self._later(for_s, lambda: network.unblock(source, target))
+
+    def _cut_link(self) -> str:
+        source, target = self.rng.sample(self.cluster.node_ids, 2)
+        for_s = self.rng.choice([0.1, 0.7, 2.0, 3.5])
+        self._block(source, target, for_s)
+        if self.rng.random() < 0.5:
+            self._block(target, source, for_s)
+        return f"{source} to {target} for {for_s} s"
+
+    def _isolate(self) -> str:
+        node_id, for_s = self.rng.choice(self.cluster.node_ids), self.rng.choice([0.3, 1.2, 3.0])
+        for other in self.cluster.node_ids:
+            if other != node_id:
+                self._block(node_id, other, for_s)
+                self._block(other, node_id, for_s)
+        return f"node {node_id} for {for_s} s"
+
+    def _slow_network(self) -> str:
+        self.cluster.network.slowness = self.rng.choice([0.0, 0.01, 0.05])
+        return f"{self.cluster.network.slowness:.0%}"
+
+    # ---- disks and clocks
+
+    def _slow_disk(self) -> str:
+        machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
+        usual = machine.sync_s
+        machine.sync_s = SLOW_SYNC_S
+        self._later(self.rng.uniform(0.3, 2.5), lambda: setattr(machine, "sync_s", usual))
+        return f"node {machine.address}"
+
+    def _fail_disk(self) -> str | None:
+        """S19: the directory goes offline; the operator restarts the node."""
+        node_id = self.rng.choice(self.cluster.node_ids)
+        if node_id not in self.cluster.processes or not self._is_replaceable(node_id):
+            return None
+        operation = self.rng.choice(["fdatasync", "pwrite"])
+        self.cluster.machines[node_id].disk.fail(operation, EIO, path=".log")
+        self._later(self.rng.uniform(0.3, 2.0), lambda: self._kill_one(node_id, 0.1))
+        return f"node {node_id}, {operation}"
+
+    def _fill_disk(self) -> str:
+        machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
+        machine.disk.free = 0
+        self._later(self.rng.uniform(0.3, 2.0), lambda: setattr(machine.disk, "free", None))
+        return f"node {machine.address}"
+
+    def _lose_disk(self) -> str | None:
+        node_id = self.rng.choice(self.cluster.node_ids)
+        if self.rng.random() < 0.5 or not self._is_replaceable(node_id):
+            return None
+        self.cluster.replace_disk(node_id)
+        self._start_later(node_id, self.rng.choice([0.01, 0.3, 2.0]))
+        return f"node {node_id}"
+
+    def _is_replaceable(self, node_id: int) -> bool:
+        """Whatever this node holds, another in-sync replica that runs holds too, and nobody else has lost anything."""
+        cluster = self.cluster
+        for checkers in cluster.watch.partitions.values():
+            state = checkers.state
+            if state is None or node_id not in (*state.replicas, *state.eligible_leader_replicas):
+                continue
+            if checkers.damaged.keys() - {node_id}:
+                return False
+            others = [other for other in state.in_sync_replicas if other != node_id and other in cluster.processes]
+            if not any(checkers.matching(other) >= len(checkers.committed) for other in others):
+                return False
+        return True
+
+    def _jump_clock(self) -> str:
+        machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
+        machine.clock.wall_error_ms = self.rng.choice([0, -3_600_000, 3_600_000])
+        return f"node {machine.address} by {machine.clock.wall_error_ms} ms"
+
+    # ---- the cluster
+
+    def _replace_controller(self) -> str:
+        self.cluster.metadata.elect()
+        return f"now {self.cluster.metadata.leader_id}"
+
+    def _delete_records(self) -> str | None:
+        """As retention does; no fault, but followers must begin where their leader's log begins."""
+        leading = [found for found in self.cluster.replicas() if found[1].is_leader]
+        if not leading or self.rng.random() < 0.5:
+            return None
+        node_id, replica = self.rng.choice(leading)
+        log = replica.log
+        offset = self.rng.randint(log.log_start_offset, log.high_watermark)
+        self.cluster.act_as(node_id, lambda: log.delete_records_before(offset))
+        return f"{replica.name} before {offset}"
+
+    def _move(self) -> str | None:
+        """Reassign a partition, or cancel it."""
+        cluster = self.cluster
+        running = [n for n in self._running() if cluster.processes[n].is_ready]
+        if len(cluster.node_ids) == 3 or not running or cluster.topic_id is None:
+            return None
+        partition = self.rng.randrange(len(cluster.states()))
+        replicas = None if self.rng.random() < 0.15 else tuple(self.rng.sample(cluster.node_ids, 3))
+        one = PartitionReassignment(topic_id=cluster.topic_id, partition=partition, replicas=replicas)
+        cluster.ask(self.rng.choice(running), ReassignPartitionsRequest(assignments=(one,)))
+        return f"{partition} to {replicas}"
+
+    def _strike_pair(self) -> str | None:
+        """Of the last two in sync one loses power and comes back at once, while the other is not heard of."""
+        pairs = [state.in_sync_replicas for state in self.cluster.states() if len(state.in_sync_replicas) == 2]
+        if not pairs:
+            return None
+        first, second = self.rng.sample(self.rng.choice(pairs), 2)
+        self.cluster.cut_power(first)
+        self._start_later(first, 0.02)
+        for other in self.cluster.node_ids:
+            if other != second:
+                self._block(second, other, 1.5)
+                self._block(other, second, 1.5)
+        return f"{first}, {second}"

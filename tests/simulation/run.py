@@ -1,0 +1,128 @@
+"""One seed: a cluster, its clients, its faults, then healing; everything checked on the way.
+
+The seed chooses the number of nodes too. What a run tells is the same each time (`Ran.trace` is a digest of it).
+"""
+
+import contextlib
+import hashlib
+import itertools
+import logging
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from tests.broker.replication.model_checkers import ViolationError
+from tests.simulation.clients import Consumer, Producer
+from tests.simulation.cluster import SimulatedCluster, simulated_cluster
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.virtual_loop import LIFE
+
+PARTITIONS = 2
+FAULTS_S = 15.0
+HEALED_WITHIN_S = 30.0
+SETTLED_S = 2.0
+EVENTS_KEPT = 3_000
+
+
+@dataclass(slots=True)
+class Ran:
+    """What a run was worth, and what it found."""
+
+    seed: int
+    events: int = 0
+    acknowledged: int = 0
+    elections: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    healed_s: float = 0.0
+    trace: str = ""
+    found: BaseException | None = None
+    log: list[str] = field(default_factory=list)
+
+
+class EventLog:
+    """What the nodes log, with virtual time; the last of it is kept, all of it goes into a digest."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self.lines: deque[str] = deque(maxlen=EVENTS_KEPT)
+        self._digest = hashlib.sha256()
+
+    def __call__(self, _: Any, __: str, event: Any) -> Any:
+        life = LIFE.get()
+        what = event.pop("event")
+        details = " ".join(f"{key}={value}" for key, value in sorted(event.items()) if key != "exc_info")
+        address = 0 if life is None else life.address
+        line = f"{self._cluster.loop.time():9.4f} node {address}: {what} {details}"
+        self.lines.append(line)
+        self._digest.update(line.encode())
+        raise structlog.DropEvent
+
+    def digest(self) -> str:
+        return self._digest.hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        before = structlog.get_config()
+        structlog.configure(
+            processors=[self],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+
+def run(seed: int, *, without: frozenset[int] = frozenset()) -> Ran:
+    """Never raises what it finds: see `Ran.found`."""
+    ran = Ran(seed)
+    with simulated_cluster(seed, nodes_count=3 if seed % 2 == 0 else 4) as cluster:
+        nemesis = Nemesis(cluster, without=without)
+        events = EventLog(cluster)
+        values = itertools.count()
+        producers = [Producer(cluster, number, values, idempotent=number > 0) for number in range(3)]
+        consumer = Consumer(cluster, 10)
+        with events.installed():
+            try:
+                cluster.loop.run_until_complete(_live(cluster, nemesis, producers, consumer, ran))
+            except (ViolationError, Exception) as found:  # noqa: BLE001 - whatever ends a run is what it found
+                ran.found = found
+        ran.events = cluster.loop.callbacks_run
+        ran.acknowledged = sum(producer.told["ok"] for producer in producers)
+        ran.elections = cluster.watch.elections
+        ran.told = sum((producer.told for producer in producers), Counter[str]())
+        ran.faults = nemesis.told
+        ran.trace = events.digest()
+        ran.log = sorted([*events.lines, *nemesis.log])
+    return ran
+
+
+async def _live(
+    cluster: SimulatedCluster, nemesis: Nemesis, producers: list[Producer], consumer: Consumer, ran: Ran
+) -> None:
+    await cluster.begin(partitions_count=PARTITIONS)
+    for producer in producers:
+        producer.run(producer.send(PARTITIONS), "producer")
+    consumer.run(consumer.read(PARTITIONS), "consumer")
+    nemesis.begin()
+    await cluster.run_for(FAULTS_S)
+    nemesis.stop()
+    cluster.heal()
+    healed_s = cluster.loop.time()
+    await cluster.until(cluster.is_fully_replicated, "all replicas in sync", HEALED_WITHIN_S)
+    ran.healed_s = cluster.loop.time() - healed_s
+    before = [producer.told["ok"] for producer in producers]
+
+    def all_write() -> bool:
+        return all(producer.told["ok"] > told for producer, told in zip(producers, before, strict=True))
+
+    await cluster.until(all_write, "a write of every producer acknowledged", HEALED_WITHIN_S)
+    cluster.sends_are_over = True
+    await cluster.run_for(SETTLED_S)
+    for checkers in cluster.watch.partitions.values():
+        checkers.healed()

@@ -1,0 +1,334 @@
+"""The eyes of the checkers: every append, cut, watermark and role of every node is told to them as it happens.
+
+The real classes are wrapped for the length of a run; the wrappers call through and change nothing. What a replica's log
+holds is kept here too, record by record (leader epoch, value), so that no check reads a disk; a log that a new process
+opens is read once, and so what a crash left is what is checked.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from broker.replication.replica import Fetched, Replica
+from logstore.log_answers import Appended
+from logstore.partition_log import PartitionLog
+from metadata import codec
+from metadata.apply import apply
+from metadata.image import Image, Partition
+from tests.broker.replication.model_checkers import Checkers, ViolationError
+from tests.broker.replication.model_log import Record
+from tests.simulation.virtual_loop import here
+from wire.record_batch import iterate_batches
+
+Key = tuple[UUID, int]
+
+
+class Shadow:
+    """What one replica's log holds, alive or as it was left."""
+
+    def __init__(self) -> None:
+        self.log: PartitionLog | None = None
+        self.records: list[Record] = []
+        self.first_offset = 0
+        self._left = (0, 0, 0, 0)
+        self._on_disk = 0
+        """Survives whatever comes; a process that has just opened the log knows of less."""
+
+    @property
+    def log_start_offset(self) -> int:
+        return self._left[0] if self.log is None else self.log.log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        return self._left[1] if self.log is None else self.log.log_end_offset
+
+    @property
+    def durable_end_offset(self) -> int:
+        if self.log is None:
+            return self._left[2]
+        return max(self.log.durable_end_offset, min(self._on_disk, self.log.log_end_offset))
+
+    @property
+    def high_watermark(self) -> int:
+        return self._left[3] if self.log is None else self.log.high_watermark
+
+    def record(self, offset: int) -> Record:
+        return self.records[offset - self.first_offset]
+
+    def opened(self, log: PartitionLog) -> None:
+        """A process has it, and has recovered it."""
+        self.log = log
+        self.records.clear()
+        self.first_offset = log.log_start_offset
+        offset = log.log_start_offset
+        while offset < log.log_end_offset:
+            found = log.read(offset, max_bytes=1 << 20, upper_offset=log.log_end_offset)
+            self.add(found.data)
+            offset = found.next_offset
+
+    def add(self, data: Any) -> None:
+        for one in iterate_batches(data):
+            end = self.first_offset + len(self.records)
+            for record in one.records():
+                if record.offset >= end:
+                    self.records.append((one.partition_leader_epoch, int(record.value or b"-1")))
+
+    def cut(self) -> None:
+        """The log was truncated, or begins anew."""
+        assert self.log is not None
+        self._on_disk = min(self._on_disk, self.log.log_end_offset)
+        if self.log.log_end_offset == self.log.log_start_offset:
+            self.records.clear()
+            self.first_offset = self.log.log_start_offset
+        del self.records[self.log.log_end_offset - self.first_offset :]
+
+    def left(self, *, keeps_unsynced: bool) -> None:
+        """Its process is gone; after a power cut only what was synced is counted on."""
+        log = self.log
+        if log is None:
+            return
+        end = log.log_end_offset if keeps_unsynced else max(log.log_start_offset, log.synced_end_offset)
+        self._on_disk = max(log.synced_end_offset, min(self._on_disk, end))
+        self._left = (log.log_start_offset, end, self._on_disk, min(log.high_watermark, end))
+        self.log = None
+        del self.records[end - self.first_offset :]
+
+    def wiped(self) -> None:
+        self.log = None
+        self.records.clear()
+        self.first_offset = self._on_disk = 0
+        self._left = (0, 0, 0, 0)
+
+
+class PartitionCheckers(Checkers):
+    """Of one partition; its replicas may move."""
+
+    def __init__(self, node_ids: tuple[int, ...], min_in_sync_replicas: int) -> None:
+        self.shadows = {node_id: Shadow() for node_id in node_ids}
+        self.min_in_sync_replicas = min_in_sync_replicas
+        self.failed: set[int] = set()
+        """Values of which a producer was told that nothing was written."""
+        super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
+
+    def seen(self, offset: int, value: int) -> None:
+        """S12: a value that was read never changes."""
+        known = self.committed[offset][1] if offset < len(self.committed) else None
+        self._require("S12", known == value, f"read {value} at {offset}, committed is", known)
+
+    def healed(self) -> None:
+        """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
+        assert self.state is not None
+        where: dict[int, int] = {}
+        for offset, (_, value) in enumerate(self.committed):
+            self._require("S13", value not in where, f"{value} lies at {offset} and at", where.get(value))
+            self._require("S15", value not in self.failed, f"the send of {value} failed, it lies at", offset)
+            where[value] = offset
+        for node_id in self.state.replicas:
+            shadow = self.shadows[node_id]
+            for offset, value in self.acknowledged.items():
+                if offset >= shadow.log_start_offset:
+                    held = shadow.record(offset)[1] if offset < shadow.log_end_offset else None
+                    self._require("S1", held == value, f"replica {node_id} has {held} at {offset}", value)
+
+
+class Watch:
+    """All partitions of a run."""
+
+    def __init__(self, node_ids: tuple[int, ...], *, min_in_sync_replicas: int, cluster_id: str) -> None:
+        self.image = Image.empty(cluster_id)
+        self.partitions: dict[Key, PartitionCheckers] = {}
+        self.violation: ViolationError | None = None
+        self.elections = 0
+        self._node_ids = node_ids
+        self._min_in_sync_replicas = min_in_sync_replicas
+
+    def of(self, key: Key) -> PartitionCheckers:
+        checkers = self.partitions.get(key)
+        if checkers is None:
+            checkers = self.partitions[key] = PartitionCheckers(self._node_ids, self._min_in_sync_replicas)
+        return checkers
+
+    def check(self, check: Callable[[], None]) -> None:
+        """The first violation is kept: whatever catches exceptions on the way must not hide it."""
+        if self.violation is None:
+            try:
+                check()
+            except ViolationError as violation:
+                self.violation = violation
+
+    # ---- metadata
+
+    def committed(self, index: int, command: bytes) -> None:
+        """The metadata log has one more entry."""
+        before = self.image
+        applied = apply(before, index, codec.decode_proposal(command))
+        self.image = applied.image
+        if applied.image.topics is before.topics:
+            return
+        epochs = {broker.broker_id: broker.epoch for broker in applied.image.brokers.values()}
+        for topic_id, topic in applied.image.topics.items():
+            known = before.topics.get(topic_id)
+            if known is topic or topic.name.startswith("__"):
+                continue
+            for index_of, state in enumerate(topic.partitions):
+                old = None if known is None else before.partition(topic_id, index_of)
+                if old != state:
+                    self.elections += old is not None and old.leader_epoch != state.leader_epoch
+                    checkers = self.of((topic_id, index_of))
+                    self.check(lambda checkers=checkers, state=state: checkers.state_changed(state, epochs))
+
+    # ---- processes
+
+    def opened(self, log: PartitionLog) -> None:
+        if not log.topic_name.startswith("__"):
+            self.of(log.key).shadows[here().address].opened(log)
+
+    def left(self, node_id: int, *, keeps_unsynced: bool) -> None:
+        """A process was killed, or its machine lost power."""
+        for checkers in self.partitions.values():
+            checkers.shadows[node_id].left(keeps_unsynced=keeps_unsynced)
+            checkers.lost(node_id, -1, counted=False)
+
+    def wiped(self, node_id: int) -> None:
+        broker = self.image.brokers.get(node_id)
+        for checkers in self.partitions.values():
+            checkers.shadows[node_id].wiped()
+            checkers.lost(node_id, -1 if broker is None else broker.epoch, counted=True)
+
+    def is_whole(self, node_id: int) -> bool:
+        """It holds all that was committed of what counts on it."""
+        return all(
+            checkers.matching(node_id) >= len(checkers.committed)
+            for checkers in self.partitions.values()
+            if checkers.state is not None and node_id in checkers.state.replicas
+        )
+
+    # ---- the wrappers
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for owner, name, wrapper in (
+                (PartitionLog, "append", self._append),
+                (PartitionLog, "append_replicated", self._append_replicated),
+                (PartitionLog, "truncate_to", self._truncate_to),
+                (PartitionLog, "truncate_fully_and_start_at", self._start_at),
+                (PartitionLog, "close", self._close),
+                (Replica, "__init__", self._replica_made),
+                (Replica, "lead", self._lead),
+                (Replica, "committed", self._committed),
+                (Replica, "fetch_as_follower", self._fetch_as_follower),
+                (Replica, "_show_high_watermark", self._show_high_watermark),
+            ):
+                stack.enter_context(patch.object(owner, name, wrapper(getattr(owner, name))))
+            yield
+
+    def _shadow(self, log: PartitionLog) -> tuple[PartitionCheckers, Shadow] | None:
+        checkers = self.partitions.get(log.key)
+        if checkers is None:
+            return None
+        shadow = checkers.shadows[here().address]
+        return (checkers, shadow) if shadow.log is log else None
+
+    def _append(self, real: Any) -> Any:
+        def append(log: PartitionLog, buffer: Any, *args: Any, **kwargs: Any) -> Appended:
+            end_offset = log.log_end_offset
+            appended: Appended = real(log, buffer, *args, **kwargs)
+            if (known := self._shadow(log)) is not None and log.log_end_offset > end_offset:
+                known[1].add(buffer)
+                self.check(lambda: known[0].appended(here().address, end_offset))
+            return appended
+
+        return append
+
+    def _append_replicated(self, real: Any) -> Any:
+        def append_replicated(log: PartitionLog, buffer: Any, **kwargs: Any) -> Appended | None:
+            end_offset = log.log_end_offset
+            appended: Appended | None = real(log, buffer, **kwargs)
+            if (known := self._shadow(log)) is not None and appended is not None:
+                known[1].add(memoryview(buffer)[: appended.size_bytes])
+                self.check(lambda: known[0].appended(here().address, end_offset))
+            return appended
+
+        return append_replicated
+
+    def _truncate_to(self, real: Any) -> Any:
+        def truncate_to(log: PartitionLog, offset: int) -> None:
+            known = self._shadow(log)
+            if known is not None and offset < log.log_end_offset:
+                self.check(lambda: known[0].will_truncate(here().address, offset))
+            real(log, offset)
+            if known is not None:
+                known[1].cut()
+
+        return truncate_to
+
+    def _start_at(self, real: Any) -> Any:
+        def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
+            known = self._shadow(log)
+            if known is not None:
+                self.check(lambda: known[0].will_start_at(here().address, offset))
+            real(log, offset)
+            if known is not None:
+                known[1].cut()
+
+        return truncate_fully_and_start_at
+
+    def _close(self, real: Any) -> Any:
+        def close(log: PartitionLog) -> None:
+            known = self._shadow(log)
+            real(log)
+            if known is not None:
+                known[1].left(keeps_unsynced=True)
+
+        return close
+
+    def _replica_made(self, real: Any) -> Any:
+        def make(replica: Replica, log: PartitionLog, *args: Any) -> None:
+            real(replica, log, *args)
+            self.opened(log)
+
+        return make
+
+    def _lead(self, real: Any) -> Any:
+        def lead(replica: Replica, state: Partition, **kwargs: Any) -> None:
+            is_news = replica.leader_epoch != state.leader_epoch
+            if is_news and (known := self._shadow(replica.log)) is not None:
+                leads = (here().address, state.leader_broker_epoch, state.leader_epoch)
+                self.check(lambda: known[0].leads(*leads))
+            real(replica, state, **kwargs)
+
+        return lead
+
+    def _committed(self, real: Any) -> Any:
+        def committed(replica: Replica, high_watermark: int) -> None:
+            real(replica, high_watermark)
+            if (known := self._shadow(replica.log)) is not None:
+                self.check(lambda: known[0].watermark_moved(here().address))
+
+        return committed
+
+    def _fetch_as_follower(self, real: Any) -> Any:
+        def fetch_as_follower(replica: Replica, **kwargs: Any) -> Fetched:
+            fetched: Fetched = real(replica, **kwargs)
+            if fetched.diverging is None and (known := self._shadow(replica.log)) is not None:
+                known[0].fetched(kwargs["broker_id"], kwargs["broker_epoch"], replica.leader_epoch)
+            return fetched
+
+        return fetch_as_follower
+
+    def _show_high_watermark(self, real: Any) -> Any:
+        def show(replica: Replica, leader: Any) -> None:
+            before = replica.log.high_watermark
+            known = self._shadow(replica.log)
+            if known is not None and leader.high_watermark > before:
+                enough = len(leader.in_sync_replicas) >= known[0].min_in_sync_replicas
+                maximal = frozenset(leader.maximal_in_sync_replicas)
+                replica.log.advance_high_watermark(leader.high_watermark)
+                self.check(lambda: known[0].led_watermark_moved(here().address, maximal, enough=enough))
+                replica.log.high_watermark = before
+            real(replica, leader)
+
+        return show
