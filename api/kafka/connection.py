@@ -90,8 +90,9 @@ class KafkaConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
         self._transport = transport
-        if transport.get_extra_info("ssl_object") is None:
-            self._socket_fd = transport.get_extra_info("socket").fileno()
+        socket = transport.get_extra_info("socket")
+        if socket is not None and transport.get_extra_info("ssl_object") is None:
+            self._socket_fd = socket.fileno()
         if not self._context.connections.add(self.address):
             self._context.refusals.tell("too many connections", address=self.address)
             transport.abort()
