@@ -81,7 +81,7 @@ class Driven:
         self._ids = itertools.count(1)
 
     def new_shard(self) -> Shard:
-        return Shard(self.log, self.of)  # type: ignore[arg-type] - what a shard needs of one
+        return Shard(self.log, self.of)  # type: ignore[arg-type]  # what a shard needs of one
 
     async def load(self) -> "Driven":
         await self.shard.load(lambda: {"t": 1})
