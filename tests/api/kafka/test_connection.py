@@ -87,7 +87,7 @@ class TestPipelining:
 class TestSlowReader:
     @pytest.fixture
     def settings(self):
-        return KafkaSettings(write_buffer_bytes=64 * 1024, write_deadline_s=1.5)
+        return KafkaSettings(write_buffer_bytes=64 * 1024, write_deadline_s=3.0)
 
     async def test_who_does_not_take_answers_gets_no_more_of_them_and_is_closed(self, cluster, client):
         topic = await cluster.create("t")
@@ -97,10 +97,11 @@ class TestSlowReader:
             client.send(ApiKey.FETCH, fetch(topic.topic_id))
         (connection,) = cluster.nodes[0].listener._connections
         client.writer.transport.pause_reading()
-        await until(lambda: connection._stalled_s is not None)
+        listener = cluster.nodes[0].listener
+        await until(lambda: connection._stalled_s is not None or not listener.connections)  # a busy machine may miss it
         assert connection._held_bytes < 4 << 20
         assert connection._held_bytes == cluster.context.bytes_under_way.held_bytes
-        await until(lambda: not cluster.nodes[0].listener.connections)
+        await until(lambda: not listener.connections)
         assert 0 == cluster.context.bytes_under_way.held_bytes
 
 
