@@ -40,7 +40,8 @@ def explore(seeds: range) -> None:
         assert ran.acknowledged > 50, f"run({seed}) was hardly ever written to: it proves nothing"
     events_per_s = events / (time.perf_counter() - started_s)
     show(
-        f"{events:,} events, {events_per_s:,.0f}/s; {acknowledged:,} acknowledged; {elections} elections; {faults} faults"
+        f"{events:,} events, {events_per_s:,.0f}/s; {acknowledged:,} acknowledged; {elections} elections; "
+        f"{faults} faults"
     )
     assert elections > len(seeds)
 
