@@ -17,7 +17,7 @@ from broker.event_log import logger
 from kraft.errors import OutcomeUnknown
 from kraft.quorum import MetadataQuorum
 from kraft.status import RoleChange
-from metadata.answers import HeartbeatAnswer, RegistrationAnswer
+from metadata.answers import HeartbeatAnswer, PartitionsChanged, RegistrationAnswer
 from metadata.image import Image
 from metadata.requests import Heartbeat, LostReplicasRequest, RegistrationRequest
 from wire.errors import ErrorCode, RefusedError
@@ -116,9 +116,15 @@ class Heartbeats:
                 loss=loss,
                 replicas=tuple(replica for _, replica in some),
             )
-            await self._link.ask(request, timeout_s=REGISTRATION_TIMEOUT_S)
-            reported = set(some)
+            answer = await self._link.ask(request, timeout_s=REGISTRATION_TIMEOUT_S)
+            # Another change came in between, such as the election that follows this very registration: that replica
+            # may still be counted on, so it is reported again (S3).
+            refusals = answer.refusals if isinstance(answer, PartitionsChanged) else ()
+            refused = {(one.topic_id, one.partition) for one in refusals}
+            reported = {entry for entry in some if entry[1] not in refused}
             self._unreported = [entry for entry in self._unreported if entry not in reported]
+            if refused:
+                await asyncio.sleep(RETRY_S)
 
     async def _beat(self) -> None:
         assert self.broker_epoch is not None
