@@ -190,6 +190,10 @@ class LogDirectories:
         """Every partition's log."""
         return [log for directory in self._directories for log in directory.logs.values()]
 
+    def vanished(self) -> list[tuple[UUID, int]]:
+        """Partitions that had records here, and of which there is not even a folder (S18)."""
+        return [key for directory in self._directories for key in directory.vanished if key not in self._homes]
+
     def damaged(self) -> list[tuple[UUID, int]]:
         """Partitions of which a part below the recovery point can't be read (S18)."""
         return [log.key for log in self.logs() if log.damaged_from is not None]

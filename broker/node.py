@@ -181,6 +181,7 @@ class Node:
             on_registered=self._reconciler.registered,
         )
         self._heartbeats.lost("DAMAGED", self._directories.damaged())
+        self._heartbeats.lost("MISSING", self._directories.vanished())
         self._run(self._heartbeats.run(), "heartbeats")
         self._run(self._in_sync_changes.run(), "in-sync replicas")
         self._run(self._directories.maintain(), "log maintenance")

@@ -70,6 +70,8 @@ class LogDirectory:
         self.path = path = path.rstrip("/") or "/"
         self.defaults = defaults if defaults is not None else LogConfig()
         self.logs: dict[PartitionKey, PartitionLog] = {}
+        self.vanished: tuple[PartitionKey, ...] = ()
+        """Logs that had synced records when this directory was used last, and have no folder any more (S18)."""
         self.was_clean_shutdown = False
         self.scanned_bytes = 0
         self._storage = storage
@@ -148,6 +150,7 @@ class LogDirectory:
                 log_start_offset=start_offsets.get(key, 0),
                 high_watermark=high_watermarks.get(key, 0),
             )
+        self.vanished = tuple(key for key, point in points.items() if point.offset and key not in self.logs)
         self._begin_unclean(names)
 
     def _begin_unclean(self, names: list[str]) -> None:

@@ -229,6 +229,29 @@ async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -
         await until(lambda: expected == values_of(three.nodes[damaged].replica(topic_id, 0)))
 
 
+async def test_s1_s18_a_broker_whose_folder_was_deleted_is_not_elected_with_nothing(tmp_path: Path) -> None:
+    """It was the leader, is back before the other in-sync replica, and remembers that it had synced records."""
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        leader = three.state(topic_id).leader
+        behind, heir = (n for n in (1, 2, 3) if n != leader)
+        await three.stop(behind)
+        await until(lambda: behind not in three.state(topic_id).in_sync_replicas)
+        await three.send(topic_id, b"b")
+        folder = three.nodes[leader].replica(topic_id, 0).log.folder
+        await three.stop(heir)
+        await three.stop(leader)
+        shutil.rmtree(folder)
+        await three.start(leader, behind)
+        await until(lambda: leader not in three.state(topic_id).in_sync_replicas)
+        assert three.state(topic_id).leader in (-1, heir), "whoever has it is not back yet"
+        await three.start(heir)
+        await three.send(topic_id, b"c")
+        assert [b"a", b"b", b"c"] == await values(await three.leading(topic_id))
+        await three.all_in_sync(topic_id)
+
+
 async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with three_nodes(tmp_path) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=1)
