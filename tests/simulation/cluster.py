@@ -8,6 +8,7 @@ import base64
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from random import Random
 from typing import Final
 
@@ -26,6 +27,7 @@ from wire.errors import RefusedError
 
 TOPIC: Final = "pay"
 STEP_S: Final = 0.05
+RESTART_S: Final = 0.5
 
 
 class SimulatedCluster:
@@ -83,6 +85,11 @@ class SimulatedCluster:
         self.cut_power(node_id)
         self.machines[node_id].replace_disk()
         self.watch.wiped(node_id)
+
+    def could_not_start(self, node_id: int) -> None:
+        """Its disk is full or broken: whoever supervises the process tries again."""
+        self.loop.call_soon(self.kill, node_id, context=Context())
+        self.loop.call_later(RESTART_S, self.start, node_id, context=Context())
 
     def failed(self, node_id: int, error: BaseException) -> None:
         if self.bug is None:
@@ -179,26 +186,31 @@ class SimulatedCluster:
         return all(node_id in self.processes and self.processes[node_id].is_ready for node_id in self.node_ids)
 
     def heal(self) -> None:
-        """Everything runs and hears everything; nodes with a failed disk have been restarted."""
+        """Everything runs and hears everything, and every disk does what it is told."""
         self.network.slowness = 0.0
         for source, target in sorted(self.network.blocked):
             self.network.unblock(source, target)
         for node_id in self.node_ids:
             machine = self.machines[node_id]
             machine.sync_s = (0.0001, 0.001)
-            machine.disk.free = None
+            machine.disk.heal()
             process = self.processes.get(node_id)
-            if process is not None and process.has_failed_disk:
-                self.kill(node_id)
-                process = None
             if process is None:
                 self.start(node_id)
             elif process.life.is_stopped:
                 process.life.go_on()
 
+    def restart_those_with_failed_disks(self) -> None:
+        """As an operator does."""
+        for node_id, process in list(self.processes.items()):
+            if process.has_failed_disk:
+                self.kill(node_id)
+                self.start(node_id)
+
     def is_fully_replicated(self) -> bool:
-        """Everything is led, and all assigned replicas are in sync."""
+        """Everything is led, and all assigned replicas are in sync. Restarts whom a failed disk keeps from it."""
         assert self.topic_id is not None
+        self.restart_those_with_failed_disks()
         return self._all_ready() and all(
             state.leader != -1 and {*state.in_sync_replicas} == {*state.replicas} and not state.is_reassigning
             for state in self.watch.image.topics[self.topic_id].partitions

@@ -22,6 +22,11 @@ class Disk(SimulatedStorage):
         super().__init__(capacity_bytes=CAPACITY_BYTES)
         self.free: int | None = None
 
+    def heal(self) -> None:
+        """There is space, and no call fails any more."""
+        self.free = None
+        self._faults.clear()
+
     def _enter(self, operation: str, path: str) -> None:
         if self._faults:
             super()._enter(operation, path)

@@ -59,6 +59,7 @@ class SimulatedProcess:
         self.node: Node | None = None
         self._cluster = cluster
         self._listener: KafkaListener | None = None
+        self._is_started = False
         self._task = cluster.loop.create_task(self._run(), name=f"node {machine.address}", context=self.life.context)
         self._task.add_done_callback(self._ended)
 
@@ -74,7 +75,7 @@ class SimulatedProcess:
         await self._listener.start()
         endpoint = Endpoint("127.0.0.1", port_of(node_id))
         await node.start(http=Endpoint("127.0.0.1", 1), listeners={"PLAINTEXT": endpoint})
-        node.listeners_open = True
+        node.listeners_open = self._is_started = True
         while node.broker_epoch is None:  # noqa: ASYNC110 - as the server does
             await asyncio.sleep(READY_POLL_S)  # sleeps: nothing announces it
         context.serve()
@@ -85,7 +86,9 @@ class SimulatedProcess:
         if task.cancelled():
             return
         error = task.exception() or (None if self.node is None else self.node.failure)
-        if error is not None:
+        if isinstance(error, OSError) and not self._is_started:
+            self._cluster.could_not_start(self.machine.address)
+        elif error is not None:
             self._cluster.failed(self.machine.address, error)
 
     @property

@@ -16,6 +16,9 @@ from typing import Any
 
 LIFE: ContextVar["Life | None"] = ContextVar("LIFE", default=None)
 MACHINE_EPOCH_MS = 1_700_000_000_000
+LATE_S = 1e-8
+TURNS_MAX = 100_000
+"""Turns of the loop in which time stands still."""
 
 
 class Life:
@@ -83,6 +86,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
+        self._turns = 0
         self._clock_resolution = 1e-9
         self._selector = self  # what BaseEventLoop asks to wait
         self._buried: list[asyncio.Task[Any]] = []
@@ -99,7 +103,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout is None:
             raise StuckError("nothing is ready and no timer is set")
         if timeout > 0:
-            self._now_s = max(self._now_s, self._scheduled[0].when())
+            # A timer is never early: whoever reckons in milliseconds must find that its time has come.
+            self._now_s = max(self._now_s, self._scheduled[0].when()) + LATE_S
+            self._turns = 0
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            raise StuckError(f"no end to what happens at {self._now_s} s")
         return []
 
     def _process_events(self, event_list: list[Any]) -> None:
