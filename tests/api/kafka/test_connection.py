@@ -206,10 +206,11 @@ async def test_before_the_broker_is_registered_a_connection_waits(tmp_path):
     try:
         await made.start()
         real = made.nodes[0]
+        await until(lambda: real.context.is_serving)
         real.context.is_serving = False
         early = await RawClient.connect(real.listener.port)
         early.send(ApiKey.METADATA, MetadataRequest())
-        await until(lambda: real.listener.connections)
+        await until(lambda: any(one._is_paused for one in real.listener._connections))
         with pytest.raises(TimeoutError):
             await early.answer(timeout_s=0.2)
         real.context.serve()
