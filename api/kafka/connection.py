@@ -3,8 +3,8 @@
 Owns the socket's two directions and their bounds. One read callback handles every request that it completed and writes
 all their answers at once; a request whose answer is not there yet holds back only the answers behind it, not the
 handling. No task is made for a request: a handler returns its answer, or a future of it.
-Refuses, by closing: what is no request, an API or version that is not served (but ApiVersions, which says so), and a
-Produce that failed where no answer was asked for.
+Refuses, by closing after what is owed: what is no request, an API or version that is not served (but ApiVersions,
+which says so), and a Produce that failed where no answer was asked for.
 Invariants:
 - answers leave in the order of their requests, each once (acks=0 has none);
 - beyond the bounds of pipelining, or while the peer does not take its answers, nothing more is handled and then
@@ -99,8 +99,6 @@ class KafkaConnection(asyncio.Protocol):
             return
         self._is_counted = True
         transport.set_write_buffer_limits(high=self._settings.write_buffer_bytes)
-        if not self._context.is_serving:
-            self._pause()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._transport = self._socket_fd = None
@@ -167,7 +165,7 @@ class KafkaConnection(asyncio.Protocol):
         self._note_unhandled()
         if self._unhandled or self._account.is_full:
             self._pause()
-        elif self._is_paused and self._context.is_serving:
+        elif self._is_paused:
             self._read_on()
         if self._is_draining and not self._owed and not self._unhandled:
             self._close()
@@ -182,6 +180,7 @@ class KafkaConnection(asyncio.Protocol):
             and self._stalled_s is None
             and not self._account.is_full
             and self._transport is not None
+            and self._context.is_serving
         )
 
     def _handle(self, frame: RequestFrame, out: list[Buffer]) -> int:
@@ -294,6 +293,8 @@ class KafkaConnection(asyncio.Protocol):
             self._account.wait(self.resume)
 
     def _read_on(self) -> None:
+        if self._is_draining:
+            return  # nothing more is asked of this connection
         self._is_paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -342,7 +343,9 @@ class KafkaConnection(asyncio.Protocol):
     def _refuse(self, what: str, error: Exception) -> None:
         self._context.refusals.tell(what, address=self.address, listener=self.door.name, reason=str(error)[:300])
         self._unhandled.clear()
-        self._close()
+        self._note_unhandled()
+        self._pause()
+        self.drain()
 
     def _fail(self, error: BaseException | None) -> None:
         """A handler broke: a broken invariant stops the node, anything else this connection."""

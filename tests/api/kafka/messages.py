@@ -18,13 +18,13 @@ def batch(*values: bytes | None, **options: Any) -> bytes:
 def produce(
     topic: UUID | str, *values: bytes | None, records: bytes | None = None, partition: int = 0, **options: Any
 ) -> ProduceRequest:
-    """Of one partition; the values, or `records` as they are."""
+    """Of one partition; the values, or `records` as they are. Answered when a consumer can fetch them."""
     data = [PartitionProduceData(partition, batch(*values) if values else records)]
     by_id = isinstance(topic, UUID)
     one = (
         TopicProduceData(topic_id=topic, partition_data=data) if by_id else TopicProduceData(topic, partition_data=data)
     )
-    return ProduceRequest(**{"acks": 1, "timeout_ms": 20_000, "topic_data": [one]} | options)
+    return ProduceRequest(**{"acks": -1, "timeout_ms": 20_000, "topic_data": [one]} | options)
 
 
 def produced(answer: Any) -> PartitionProduceResponse:
