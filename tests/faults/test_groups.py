@@ -22,13 +22,14 @@ class Member:
             {
                 "bootstrap.servers": bootstrap(cluster), "group.id": GROUP, "client.id": name,
                 "auto.offset.reset": "earliest", "enable.auto.commit": False, "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 300, "topic.metadata.refresh.interval.ms": 1000,
+                "heartbeat.interval.ms": 300, "topic.metadata.refresh.interval.ms": 1000, "on_commit": self._committed,
             },
             logger=None,
         )  # fmt: skip
         self.taken: list[str] = []
         self.assigned: set[int] = set()
         self.rebalances = 0
+        self.commits_under_way = 0
         self.consumer.subscribe(["t"], on_assign=self._assign, on_revoke=self._revoke)
 
     def _assign(self, _, partitions) -> None:
@@ -38,12 +39,16 @@ class Member:
     def _revoke(self, _, __) -> None:
         self.assigned = set()
 
+    def _committed(self, _, __) -> None:
+        self.commits_under_way -= 1
+
     def poll(self) -> None:
         message = self.consumer.poll(0.02)
         if message is not None and message.error() is None:
             self.taken.append(message.value().decode())
             if len(self.taken) % 20 == 0:
                 self.consumer.commit(message, asynchronous=True)
+                self.commits_under_way += 1
 
 
 def bootstrap(cluster: Cluster) -> str:
@@ -121,5 +126,7 @@ def commit_all(members: list[Member]) -> None:
             return error.args[0].code() == confluent_kafka.KafkaError._NO_OFFSET
         return True
 
+    # the client sends an asynchronous commit again when its coordinator is gone, also after a later one was answered
+    poll_until(members, lambda: not any(member.commits_under_way for member in members))
     for member in members:
         wait_until(lambda member=member: is_committed(member), "the offsets are committed")
