@@ -52,6 +52,8 @@ class ActiveController:
         self._on_bug = on_bug
         self._log = logger()
         self._active_term: int | None = None
+        self._leader_id: int | None = None
+        self._ended_leader: tuple[int, int] | None = None  # who led before, and when it was heard last (monotonic ms)
         self._soon = asyncio.Event()
         self._proposing: set[asyncio.Task[None]] = set()
         quorum.on_role_change(self._role_changed)
@@ -114,7 +116,8 @@ class ActiveController:
             return
         if self._quorum.term != term:
             return
-        self._controller.activated(self._image(), int(self._clock.monotonic_ms()))
+        ended = dict([self._ended_leader] if self._ended_leader is not None else ())
+        self._controller.activated(self._image(), int(self._clock.monotonic_ms()), ended)
         self._active_term = term
         self._log.info("active controller", term=term)
 
@@ -156,8 +159,18 @@ class ActiveController:
             return
         self._soon.clear()
 
+    def _note_ended_leader(self, change: RoleChange) -> None:
+        """The broker on the leader's node died with it: its session need not begin anew with the next controller."""
+        if self._leader_id == self._node_id:
+            self._ended_leader = None
+        elif self._leader_id is not None and self._leader_id != change.leader_id:
+            heard_ms = int(self._clock.monotonic_ms()) - change.leader_silent_ms
+            self._ended_leader = (self._leader_id, heard_ms)
+        self._leader_id = change.leader_id
+
     def _role_changed(self, change: RoleChange) -> None:
         self._log.info("quorum leader", leader_id=change.leader_id, term=change.term)
+        self._note_ended_leader(change)
         if self._active_term is not None and not change.is_leader:
             self._active_term = None
             self._log.warning("active controller no more", term=change.term)

@@ -218,7 +218,8 @@ class Core(Replication):
         if self.applied != self._reported_applied:
             self._reported_applied = self.applied
             self._on_applied(self.applied)
-        role = RoleChange(self.term, self.leader_id, is_leader=self.is_leader)
+        silent_ms = self.leader_silent_ms()
+        role = RoleChange(self.term, self.leader_id, is_leader=self.is_leader, leader_silent_ms=silent_ms)
         if role != self._reported_role:
             self._reported_role = role
             self._on_role_change(role)

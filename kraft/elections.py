@@ -96,6 +96,10 @@ class Elections(PinnedSyncObj):
             return self.is_majority(1 + sum(heard_at > since for heard_at in self.last_response_at.values()))
         return self.heard_leader_at > since
 
+    def leader_silent_ms(self) -> int:
+        """Since when the leader that this node followed last is silent; 0 where it never followed one."""
+        return 0 if self.heard_leader_at == -math.inf else int(1000 * (self.now() - self.heard_leader_at))
+
     def adopt_term(self, term: int) -> None:
         """A higher term was seen: whatever this node was, it follows now, and knows no leader yet."""
         assert term > self.current_term

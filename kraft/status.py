@@ -1,6 +1,6 @@
 """What a quorum member says about itself: values only, safe to hand to other threads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,8 @@ class RoleChange:
     term: int
     leader_id: int | None
     is_leader: bool
+    leader_silent_ms: int = field(default=0, compare=False)
+    """For how long the leader that this node followed last had not been heard; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

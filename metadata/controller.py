@@ -71,18 +71,22 @@ class Controller:
         self._settings = settings
         self._sessions: dict[int, Session] = {}
         self._activated_ms = 0
+        self._heard_before_ms: dict[int, int] = {}
         self._proposed_ms: dict[Command, int] = {}
         self._looked_at: tuple[Mapping[UUID, Topic], Mapping[int, Broker]] | None = None
         self._settled = SettledTopics()
         self._election = Election()
         self._balanced_ms = 0
 
-    def activated(self, image: Image, now_ms: int) -> None:
-        """This node leads the quorum and has applied all that was committed before (`barrier`): begin with no
-        memory.
+    def activated(self, image: Image, now_ms: int, heard_ms: Mapping[int, int] | None = None) -> None:
+        """This node leads the quorum and has applied all that was committed before (`barrier`): begin with no memory.
+
+        `heard_ms`: brokers whose silence is known to have begun before, as that of the leader whose end brought this
+        turn; every other one is given a whole session timeout to be heard.
         """
         assert image.applied_index >= 0
         self._sessions.clear()
+        self._heard_before_ms = dict(heard_ms or {})
         self._proposed_ms.clear()
         self._looked_at = None
         self._activated_ms = self._balanced_ms = now_ms
@@ -203,8 +207,7 @@ class Controller:
             if broker.fenced:
                 continue
             session = self._session(broker)
-            heard_ms = self._activated_ms if session is None else session.heard_ms
-            silent = now_ms - heard_ms > self._settings.session_timeout_ms
+            silent = now_ms - self._heard_ms(broker, session) > self._settings.session_timeout_ms
             wants_fence = session is not None and session.wants_fence
             if silent or wants_fence or (broker.in_controlled_shutdown and _has_handed_over(image, broker.broker_id)):
                 yield FenceBroker(broker_id=broker.broker_id, broker_epoch=broker.epoch)
@@ -246,6 +249,11 @@ class Controller:
             return False
         self._proposed_ms[command] = now_ms
         return True
+
+    def _heard_ms(self, broker: Broker, session: Session | None) -> int:
+        if session is not None:
+            return session.heard_ms
+        return min(self._activated_ms, self._heard_before_ms.get(broker.broker_id, self._activated_ms))
 
     def _session(self, broker: Broker) -> Session | None:
         session = self._sessions.get(broker.broker_id)

@@ -44,6 +44,19 @@ def test_a_dead_leader_is_replaced_within_two_seconds(voters):
             cluster.commit(b"b")
 
 
+def test_the_next_leader_knows_since_when_the_last_one_is_silent():
+    for seed in range(10):
+        with simulated(3, seed=seed) as cluster:
+            cluster.commit(b"a")
+            old = cluster.leader()
+            cluster.crash(old)
+            died = cluster.now
+            new = cluster.leader()
+            silent_s = cluster.core(new).leader_silent_ms() / 1000
+            heartbeat_s = cluster.core(new).config.heartbeat_interval_s
+            assert -0.05 <= silent_s - (cluster.now - died) <= 2 * heartbeat_s, f"seed {seed}"
+
+
 def test_an_isolated_voter_returns_without_deposing_the_leader():
     with simulated(3, seed=1) as cluster:
         leader = cluster.leader()

@@ -115,6 +115,21 @@ def test_a_new_controller_gives_everybody_one_session_timeout(world):
     assert all(broker.fenced for broker in world.image.brokers.values())
 
 
+def test_a_broker_whose_silence_began_before_a_new_controller_is_given_only_the_rest_of_its_session(world):
+    world.new_controller(heard_ms={2: world.now_ms - 1000})
+    world.pass_time(SESSION_MS - 1000, alive=(1, 3))
+    assert not world.image.brokers[2].fenced
+    world.pass_time(500, alive=(1, 3))
+    assert world.image.brokers[2].fenced
+
+
+def test_a_broker_that_led_the_quorum_before_and_lives_goes_on_with_its_first_heartbeat(world):
+    world.new_controller(heard_ms={2: world.now_ms - SESSION_MS})
+    world.beat(2)
+    world.pass_time(SESSION_MS, alive=(1, 2, 3))
+    assert not any(broker.fenced for broker in world.image.brokers.values())
+
+
 def test_a_new_controller_places_only_on_brokers_that_it_has_heard(world):
     world.new_controller()
     world.beat(2)

@@ -123,9 +123,9 @@ class World:
                 self.beat(broker_id)
             self.tick()
 
-    def new_controller(self) -> None:
+    def new_controller(self, *, heard_ms: dict[int, int] | None = None) -> None:
         self.controller = Controller(self.settings)
-        self.controller.activated(self.image, self.now_ms)
+        self.controller.activated(self.image, self.now_ms, heard_ms)
 
     def restore(self) -> None:
         """As a node that starts from a snapshot."""
