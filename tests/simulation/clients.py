@@ -5,14 +5,13 @@ twice is a duplicate. What they are told goes to the checkers; what nobody told 
 """
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from broker.replication.leader_connection import LeaderConnection, open_connection
-from metadata.image import Endpoint
+from tests.simulation.client_connection import ANSWER_TIMEOUT_S, PipelinedConnection, connect, heard
 from tests.simulation.process import port_of
 from tests.simulation.virtual_loop import MACHINE_EPOCH_MS, Life
 from wire.errors import ErrorCode
@@ -29,13 +28,20 @@ FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
 FETCH_VERSION = 16
 PRODUCE_TIMEOUT_S = 1.5
-ANSWER_TIMEOUT_S = 3.0
-PAUSE_S = 0.015
+PAUSE_S = 0.06
+READ_PAUSE_S = 0.06
+IN_FLIGHT = (1, 2, 4, 5, 5)
+"""Batches that are sent before the first is answered; five is what an idempotent producer may have under way."""
+RECORDS = (1, 1, 1, 1, 2, 6)
+SENT_TWICE = 0.02
+"""How often an idempotent producer sends over two connections at once: what a network that repeats would do."""
 NOTHING_WRITTEN = {ErrorCode.NOT_ENOUGH_REPLICAS}
 LOST_SEQUENCE = {
     ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.INVALID_PRODUCER_EPOCH,
     ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
 }  # fmt: skip
+Answered = tuple[ErrorCode | None, int]
+"""The error code, None where nobody knows, and the base offset."""
 
 
 class Client:
@@ -46,7 +52,7 @@ class Client:
         self.rng = Random(f"{cluster.seed} client {number}")
         self.life = Life(FIRST_ADDRESS + number)
         self.told: Counter[str] = Counter()
-        self._connections: dict[int, LeaderConnection] = {}
+        self._connections: dict[int, PipelinedConnection] = {}
 
     def run(self, work: Any, name: str) -> None:
         task = self.cluster.loop.create_task(work, name=name, context=self.life.context)
@@ -56,17 +62,20 @@ class Client:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.cluster.failed(self.life.address, error)
 
+    async def connected(self, node_id: int) -> PipelinedConnection:
+        """Raises OSError."""
+        connection = self._connections.get(node_id)
+        if connection is None or not connection.is_open:
+            connection = self._connections[node_id] = await connect(port_of(node_id))
+        return connection
+
     async def ask(self, node_id: int, api_key: ApiKey, version: int, request: Any) -> Any:
         """The answer; raises OSError."""
-        connection = self._connections.get(node_id)
-        if connection is None:
-            at = Endpoint("127.0.0.1", port_of(node_id))
-            connection = await open_connection(at, client_id="client", leader_id=node_id, tls=None)
-            self._connections[node_id] = connection
+        connection = await self.connected(node_id)
         try:
-            return await connection.ask(api_key, version, request, timeout_s=ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await connection.send(api_key, version, request)
         except OSError:
-            self._connections.pop(node_id, None)
             connection.close()
             raise
 
@@ -81,28 +90,41 @@ class Client:
         await asyncio.sleep(seconds * self.rng.uniform(0.5, 1.5))
 
 
-class Producer(Client):
-    """Sends to one partition after another, one batch at a time."""
+@dataclass(slots=True)
+class Send:
+    """One batch on its way."""
 
-    def __init__(self, cluster: "SimulatedCluster", number: int, values: Iterator[int], *, idempotent: bool) -> None:
+    values: list[int]
+    batch: bytes
+    sent_after: int
+    """The last offset that anybody had been told when this was first sent (S14)."""
+
+
+class Producer(Client):
+    """Sends to one partition, up to five batches at a time."""
+
+    def __init__(
+        self, cluster: "SimulatedCluster", number: int, partition: int, values: Iterator[int], *, idempotent: bool
+    ) -> None:
         super().__init__(cluster, number)
         self.is_idempotent = idempotent
+        self.records_acknowledged = 0
+        self._partition = partition
         self._values = values
         self._producer_id = -1
-        self._sequences: Counter[int] = Counter()
+        self._sequence = 0
+        self._last_offset = -1
 
-    async def send(self, partitions_count: int) -> None:
+    async def send(self) -> None:
         """Until the cluster's sends are over."""
-        for partition in itertools.cycle(range(partitions_count)):
+        while True:
             if self.cluster.sends_are_over:
                 await self.rest(0.1)
-                continue
-            if self.is_idempotent and self._producer_id == -1:
+            elif self.is_idempotent and self._producer_id == -1:
                 await self._begin_anew()
-                continue
-            values = [next(self._values) for _ in range(self.rng.choice([1, 1, 1, 3, 8]))]
-            await self._send(partition, values)
-            await self.rest(PAUSE_S)
+            else:
+                await self._send([self._batch() for _ in range(self.rng.choice(IN_FLIGHT))])
+                await self.rest(PAUSE_S)
 
     async def _begin_anew(self) -> None:
         try:
@@ -113,64 +135,89 @@ class Producer(Client):
             return
         if answer.error_code == ErrorCode.NONE:
             self._producer_id = answer.producer_id
-            self._sequences.clear()
+            self._sequence = 0
+            self._last_offset = -1
         else:
             await self.rest()
 
-    async def _send(self, partition: int, values: list[int]) -> None:
-        checkers = self.cluster.checkers(partition)
-        sent_after = checkers.last_acknowledged
-        batch = self._batch(partition, values)
-        while True:
-            code, base_offset = await self._try(partition, bytes(batch))
-            if code == ErrorCode.NONE:
-                self._acknowledged(partition, values, base_offset, sent_after)
-                return
-            self.told["unknown" if code is None else code.name] += 1
-            if not self.is_idempotent:
-                if code in NOTHING_WRITTEN:
-                    checkers.failed.update(values)
-                return
-            if code in LOST_SEQUENCE:
-                self._producer_id = -1
-                return
-            if self.cluster.sends_are_over:
-                self._producer_id = -1
-                return
-            await self.rest()
-
-    def _batch(self, partition: int, values: list[int]) -> bytearray:
+    def _batch(self) -> Send:
+        values = [next(self._values) for _ in range(self.rng.choice(RECORDS))]
         records = [(None, str(value).encode(), (), MACHINE_EPOCH_MS) for value in values]
+        sent_after = self.cluster.checkers(self._partition).last_acknowledged
         if not self.is_idempotent:
-            return build_batch(records)
-        sequence = self._sequences[partition]
-        self._sequences[partition] += len(values)
-        return build_batch(records, producer_id=self._producer_id, producer_epoch=0, base_sequence=sequence)
+            return Send(values, bytes(build_batch(records)), sent_after)
+        sequence, self._sequence = self._sequence, self._sequence + len(values)
+        batch = build_batch(records, producer_id=self._producer_id, producer_epoch=0, base_sequence=sequence)
+        return Send(values, bytes(batch), sent_after)
 
-    async def _try(self, partition: int, batch: bytes) -> tuple[ErrorCode | None, int]:
+    async def _send(self, sends: list[Send]) -> None:
+        """Until all are acknowledged; a producer that is not idempotent does not try again."""
+        while sends:
+            answers = await self._try(sends)
+            left = []
+            for one, (code, base_offset) in zip(sends, answers, strict=True):
+                if code == ErrorCode.NONE:
+                    self._acknowledged(one, base_offset)
+                    continue
+                self.told["unknown" if code is None else code.name] += 1
+                if self.is_idempotent:
+                    left.append((one, code))
+                elif code in NOTHING_WRITTEN:
+                    self.cluster.checkers(self._partition).failed.update(one.values)
+            if left and (left[0][1] in LOST_SEQUENCE or self.cluster.sends_are_over):
+                self._producer_id = -1
+                return
+            sends = [one for one, _ in left]
+            if sends:
+                await self.rest()
+
+    async def _try(self, sends: list[Send]) -> list[Answered]:
+        """All of them over one connection, in their order."""
+        try:
+            connection = await self.connected(self.leader_of(self._partition))
+            if self.is_idempotent and self.rng.random() < SENT_TWICE:
+                await self._repeat(sends)
+        except OSError:
+            await self.rest()
+            return [(None, -1)] * len(sends)
+        answers = [connection.send(ApiKey.PRODUCE, PRODUCE_VERSION, self._request(one)) for one in sends]
+        done, waiting = await asyncio.wait(answers, timeout=ANSWER_TIMEOUT_S)
+        if waiting:
+            connection.close()
+        return [_told(answer) if answer in done else (None, -1) for answer in answers]
+
+    async def _repeat(self, sends: list[Send]) -> None:
+        """The same once more, whose answers nobody waits for."""
+        connection = await connect(port_of(self.leader_of(self._partition)))
+        for one in sends:
+            connection.send(ApiKey.PRODUCE, PRODUCE_VERSION, self._request(one))
+
+    def _request(self, one: Send) -> ProduceRequest:
         topic_id = self.cluster.topic_id
         assert topic_id is not None
-        data = [PartitionProduceData(index=partition, records=batch)]
-        request = ProduceRequest(
+        data = [PartitionProduceData(index=self._partition, records=one.batch)]
+        return ProduceRequest(
             acks=-1,
             timeout_ms=int(PRODUCE_TIMEOUT_S * 1000),
             topic_data=[TopicProduceData(topic_id=topic_id, partition_data=data)],
         )
-        try:
-            answer = await self.ask(self.leader_of(partition), ApiKey.PRODUCE, PRODUCE_VERSION, request)
-        except OSError:
-            await self.rest()
-            return None, -1
-        found = answer.responses[0].partition_responses[0]
-        return ErrorCode(found.error_code), found.base_offset
 
-    def _acknowledged(self, partition: int, values: list[int], base_offset: int, sent_after: int) -> None:
+    def _acknowledged(self, one: Send, base_offset: int) -> None:
         self.told["ok"] += 1
-        cluster, checkers = self.cluster, self.cluster.checkers(partition)
-        for offset, value in enumerate(values, base_offset):
-            cluster.watch.check(
-                lambda offset=offset, value=value: checkers.acknowledge(0, -1, offset, value, sent_after=sent_after)
-            )
+        self.records_acknowledged += len(one.values)
+        cluster, checkers = self.cluster, self.cluster.checkers(self._partition)
+        if self.is_idempotent:
+            cluster.watch.check(checkers.in_sequence, self._last_offset, base_offset)
+            self._last_offset = base_offset
+        for offset, value in enumerate(one.values, base_offset):
+            cluster.watch.check(checkers.acknowledge, 0, -1, offset, value, sent_after=one.sent_after)
+
+
+def _told(answer: "asyncio.Future[Any]") -> Answered:
+    if heard(answer) is not None:
+        return None, -1
+    found = answer.result().responses[0].partition_responses[0]
+    return ErrorCode(found.error_code), found.base_offset
 
 
 class Consumer(Client):
@@ -184,7 +231,7 @@ class Consumer(Client):
                     positions[partition] = await self._read(partition, offset)
                 except OSError:
                     await self.rest()
-            await self.rest()
+            await self.rest(READ_PAUSE_S)
 
     async def _read(self, partition: int, offset: int) -> int:
         topic_id = self.cluster.topic_id
@@ -209,7 +256,7 @@ class Consumer(Client):
         for batch in iterate_batches(records):
             for record in batch.records():
                 value = int(record.value or b"-1")
-                self.cluster.watch.check(lambda at=record.offset, value=value: checkers.seen(at, value))
+                self.cluster.watch.check(checkers.seen, record.offset, value)
             self.told["read"] += batch.last_offset_delta + 1
             offset = max(offset, batch.next_offset)
         return offset

@@ -21,7 +21,7 @@ from tests.simulation.nemesis import Nemesis
 from tests.simulation.virtual_loop import LIFE
 
 PARTITIONS = 2
-FAULTS_S = 15.0
+FAULTS_S = 12.0
 HEALED_WITHIN_S = 30.0
 SETTLED_S = 2.0
 EVENTS_KEPT = 3_000
@@ -85,8 +85,11 @@ def run(seed: int, *, without: frozenset[int] = frozenset()) -> Ran:
         nemesis = Nemesis(cluster, without=without)
         events = EventLog(cluster)
         values = itertools.count()
-        producers = [Producer(cluster, number, values, idempotent=number > 0) for number in range(3)]
-        consumer = Consumer(cluster, 10)
+        producers = [
+            Producer(cluster, number, number % PARTITIONS, values, idempotent=number >= PARTITIONS)
+            for number in range(3 * PARTITIONS)
+        ]
+        consumer = Consumer(cluster, len(producers))
         with events.installed():
             try:
                 cluster.loop.run_until_complete(_live(cluster, nemesis, producers, consumer, ran))
@@ -107,7 +110,7 @@ async def _live(
 ) -> None:
     await cluster.begin(partitions_count=PARTITIONS)
     for producer in producers:
-        producer.run(producer.send(PARTITIONS), "producer")
+        producer.run(producer.send(), "producer")
     consumer.run(consumer.read(PARTITIONS), "consumer")
     nemesis.begin()
     await cluster.run_for(FAULTS_S)

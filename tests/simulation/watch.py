@@ -117,6 +117,10 @@ class PartitionCheckers(Checkers):
         known = self.committed[offset][1] if offset < len(self.committed) else None
         self._require("S12", known == value, f"read {value} at {offset}, committed is", known)
 
+    def in_sequence(self, last_offset: int, offset: int) -> None:
+        """S13, S14: what one idempotent producer sends lies in the order of its sequence."""
+        self._require("S14", offset > last_offset, f"acknowledged at {offset}, what was sent before it at", last_offset)
+
     def healed(self) -> None:
         """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
         assert self.state is not None
@@ -150,11 +154,11 @@ class Watch:
             checkers = self.partitions[key] = PartitionCheckers(self._node_ids, self._min_in_sync_replicas)
         return checkers
 
-    def check(self, check: Callable[[], None]) -> None:
+    def check(self, check: Callable[..., None], *of: Any, **by: Any) -> None:
         """The first violation is kept: whatever catches exceptions on the way must not hide it."""
         if self.violation is None:
             try:
-                check()
+                check(*of, **by)
             except ViolationError as violation:
                 self.violation = violation
 
@@ -177,7 +181,7 @@ class Watch:
                 if old != state:
                     self.elections += old is not None and old.leader_epoch != state.leader_epoch
                     checkers = self.of((topic_id, index_of))
-                    self.check(lambda checkers=checkers, state=state: checkers.state_changed(state, epochs))
+                    self.check(checkers.state_changed, state, epochs)
 
     # ---- processes
 
@@ -238,7 +242,7 @@ class Watch:
             appended: Appended = real(log, buffer, *args, **kwargs)
             if (known := self._shadow(log)) is not None and log.log_end_offset > end_offset:
                 known[1].add(buffer)
-                self.check(lambda: known[0].appended(here().address, end_offset))
+                self.check(known[0].appended, here().address, end_offset)
             return appended
 
         return append
@@ -249,7 +253,7 @@ class Watch:
             appended: Appended | None = real(log, buffer, **kwargs)
             if (known := self._shadow(log)) is not None and appended is not None:
                 known[1].add(memoryview(buffer)[: appended.size_bytes])
-                self.check(lambda: known[0].appended(here().address, end_offset))
+                self.check(known[0].appended, here().address, end_offset)
             return appended
 
         return append_replicated
@@ -258,7 +262,7 @@ class Watch:
         def truncate_to(log: PartitionLog, offset: int) -> None:
             known = self._shadow(log)
             if known is not None and offset < log.log_end_offset:
-                self.check(lambda: known[0].will_truncate(here().address, offset))
+                self.check(known[0].will_truncate, here().address, offset)
             real(log, offset)
             if known is not None:
                 known[1].cut()
@@ -269,7 +273,7 @@ class Watch:
         def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
             known = self._shadow(log)
             if known is not None:
-                self.check(lambda: known[0].will_start_at(here().address, offset))
+                self.check(known[0].will_start_at, here().address, offset)
             real(log, offset)
             if known is not None:
                 known[1].cut()
@@ -296,8 +300,7 @@ class Watch:
         def lead(replica: Replica, state: Partition, **kwargs: Any) -> None:
             is_news = replica.leader_epoch != state.leader_epoch
             if is_news and (known := self._shadow(replica.log)) is not None:
-                leads = (here().address, state.leader_broker_epoch, state.leader_epoch)
-                self.check(lambda: known[0].leads(*leads))
+                self.check(known[0].leads, here().address, state.leader_broker_epoch, state.leader_epoch)
             real(replica, state, **kwargs)
 
         return lead
@@ -306,7 +309,7 @@ class Watch:
         def committed(replica: Replica, high_watermark: int) -> None:
             real(replica, high_watermark)
             if (known := self._shadow(replica.log)) is not None:
-                self.check(lambda: known[0].watermark_moved(here().address))
+                self.check(known[0].watermark_moved, here().address)
 
         return committed
 
@@ -327,7 +330,7 @@ class Watch:
                 enough = len(leader.in_sync_replicas) >= known[0].min_in_sync_replicas
                 maximal = frozenset(leader.maximal_in_sync_replicas)
                 replica.log.advance_high_watermark(leader.high_watermark)
-                self.check(lambda: known[0].led_watermark_moved(here().address, maximal, enough=enough))
+                self.check(known[0].led_watermark_moved, here().address, maximal, enough=enough)
                 replica.log.high_watermark = before
             real(replica, leader)
 
