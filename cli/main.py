@@ -24,6 +24,7 @@ COMMANDS = {
     "broker": ("cli.broker:broker", "Which brokers there are; drain and remove one."),
     "quorum": ("cli.quorum:quorum", "The metadata quorum."),
     "log": ("cli.log:log", "Look into partitions on disk."),
+    "shims": ("cli.shims:shims", "Kafka's command names, for scripts written for them."),
 }
 EPILOG = """\b
 A first cluster:
