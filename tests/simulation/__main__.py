@@ -27,7 +27,7 @@ def main() -> int:
     if options.seeds is not None:
         first, last = map(int, options.seeds.split(":"))
         return campaign(range(first, last))
-    without = frozenset(int(number) for number in options.without.split(",") if number)
+    without = frozenset(filter(None, options.without.split(",")))
     ran = run(options.seed or 0, without=without)
     if options.shrink and ran.found is not None:
         ran = shrink(ran, without)
@@ -39,7 +39,7 @@ def name_of(found: BaseException | None) -> str:
     return found.name if isinstance(found, ViolationError) else type(found).__name__
 
 
-def shrink(ran: Ran, without: frozenset[int]) -> Ran:
+def shrink(ran: Ran, without: frozenset[str]) -> Ran:
     """As few faults as break the same promise."""
     for number in range(1, 200):
         if number not in without:

@@ -28,7 +28,7 @@ FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
 FETCH_VERSION = 16
 PRODUCE_TIMEOUT_S = 1.5
-PAUSE_S = 0.06
+PAUSE_S = 0.045
 READ_PAUSE_S = 0.06
 IN_FLIGHT = (1, 2, 4, 5, 5)
 """Batches that are sent before the first is answered; five is what an idempotent producer may have under way."""

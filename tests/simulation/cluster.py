@@ -44,6 +44,7 @@ class SimulatedCluster:
         self.metadata = MetadataLog(loop, self.network, Random(f"{seed} quorum"), self.voters)
         self.watch = Watch(self.node_ids, min_in_sync_replicas=min_in_sync_replicas, cluster_id=self.cluster_id)
         self.metadata.on_commit = self.watch.committed
+        self.metadata.on_take = self.watch.taken
         self.machines = {
             node_id: SimulatedMachine(node_id, loop, Random(f"{seed} machine {node_id}")) for node_id in self.node_ids
         }

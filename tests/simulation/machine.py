@@ -26,6 +26,24 @@ class Disk(SimulatedStorage):
         """There is space, and no call fails any more."""
         self.free = None
         self._faults.clear()
+        self._short_bytes = None
+
+    @property
+    def will_fail(self) -> bool:
+        """A call is going to, or a part of a write."""
+        return bool(self._faults) or self._short_bytes is not None
+
+    def damage(self, path: str, rng: Random) -> None:
+        """Flip a bit or lose the end of a file of which nobody has a handle."""
+        file = self.file(path)
+        if not file.live:
+            return
+        at = rng.randrange(len(file.live))
+        if rng.random() < 0.5:
+            file.live[at] ^= 1 << rng.randrange(8)
+        else:
+            del file.live[at:]
+        file.sync()
 
     def _enter(self, operation: str, path: str) -> None:
         if self._faults:

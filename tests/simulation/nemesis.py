@@ -1,11 +1,16 @@
 """What goes wrong in a simulated cluster, drawn from the seed, and no more at a time than the promises allow.
 
 A majority of the voters lives through every fault but the ones that hit all at once; a disk is only lost while another
-replica is whole. Each fault has a name, an end, and a number by which a run can leave it out (`--without`).
+replica is whole. Each fault has a name, an end, and a number by which a run can leave it out (`--without`): it draws
+from a seed of its own, so that the others stay as they were.
+
+Chance alone hardly meets the moments in which replication is in doubt. So some faults are directed: at a point that the
+run has come to (`POINTS`) one of those whom it is about is struck. How often, a run draws once.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -16,19 +21,38 @@ if TYPE_CHECKING:
     from tests.simulation.virtual_loop import Life
 
 EIO = 5
+DERIVED = (".index", ".timeindex", ".snapshot")
 SLOW_SYNC_S = (0.05, 0.4)
+
+
+POINTS = (
+    "wants change",  # the controller has taken a leader's change of the in-sync replicas; nothing is committed
+    "joins",
+    "leaves",
+    "elected",
+    "leads",  # a process has taken up its leadership
+    "truncates",
+)
+DIRECTED = (0.0, 0.05, 0.2)
+STRIKE_S = (0.0, 0.0, 0.0005, 0.005, 0.05)
+"""How long after its point a directed fault comes."""
 
 
 class Nemesis:
     """Strikes again and again until it is told to stop."""
 
-    def __init__(self, cluster: "SimulatedCluster", *, without: frozenset[int] = frozenset()) -> None:
+    def __init__(self, cluster: "SimulatedCluster", *, without: frozenset[str] = frozenset()) -> None:
         self.cluster = cluster
         self.rng = Random(f"{cluster.seed} nemesis")
         self.told: Counter[str] = Counter()
         self.log: list[str] = []
-        self.is_over = False
+        self.names: list[str] = []
+        """Of all faults that there were, for `without`."""
+        self.is_over = True
         self._without = without
+        self._times = Random(f"{cluster.seed} times of faults")
+        self._directed = self._times.choice(DIRECTED)
+        self._points: Counter[str] = Counter()
         self._number = 0
         self._faults: dict[str, Callable[[], str | None]] = {
             "kill": self._kill,
@@ -40,38 +64,63 @@ class Nemesis:
             "cut link": self._cut_link,
             "isolate": self._isolate,
             "slow network": self._slow_network,
+            "reset connections": self._reset_connections,
             "slow disk": self._slow_disk,
             "disk error": self._fail_disk,
+            "unreadable disk": self._fail_read,
+            "short write": self._shorten_write,
             "disk full": self._fill_disk,
             "lost disk": self._lose_disk,
+            "damaged index": self._damage_index,
             "controller": self._replace_controller,
             "delete records": self._delete_records,
             "move": self._move,
             "clock": self._jump_clock,
             "last pair": self._strike_pair,
         }
+        cluster.watch.on_point = self._at_point
 
     def begin(self) -> None:
-        self._later(self.rng.uniform(0.2, 1.0), self._strike)
+        self.is_over = False
+        self._later(self._times.uniform(0.2, 1.0), self._strike)
 
     def stop(self) -> None:
         self.is_over = True
 
     def _later(self, delay_s: float, event: Callable[[], object]) -> None:
-        self.cluster.loop.call_later(delay_s, lambda: None if self.is_over else event())
+        self.cluster.loop.call_later(delay_s, lambda: None if self.is_over else event(), context=Context())
 
     def _strike(self) -> None:
         self._number += 1
-        name = self.rng.choice(list(self._faults))
-        state = self.rng.getstate()
-        if self._number not in self._without:
-            what = self._faults[name]()
-            if what is not None:
-                self.told[name] += 1
-                self.log.append(f"{self.cluster.loop.time():9.4f} fault {self._number}: {name} {what}")
-        self.rng.setstate(state)
-        self.rng.random()  # a fault that is left out leaves the later ones as they were
-        self._later(self.rng.uniform(0.1, 1.2), self._strike)
+        name = str(self._number)
+        kind = Random(f"{self.cluster.seed} fault {name}").choice(list(self._faults))
+        self._commit(name, kind, self._faults[kind])
+        self._later(self._times.uniform(0.1, 1.0), self._strike)
+
+    def _commit(self, name: str, kind: str, fault: Callable[[], str | None]) -> None:
+        if name in self._without:
+            return
+        self.rng = Random(f"{self.cluster.seed} what {name}")
+        what = fault()
+        if what is not None:
+            self.told[kind] += 1
+            self.names.append(name)
+            self.log.append(f"{self.cluster.loop.time():9.4f} fault {name}: {kind} {what}")
+
+    # ---- directed
+
+    def _at_point(self, point: str, node_ids: Collection[int]) -> None:
+        """The run has come to a point at which something is in doubt; it is about these nodes."""
+        if self.is_over:
+            return
+        self._points[point] += 1
+        name = f"{point.replace(' ', '-')}-{self._points[point]}"
+        rng = Random(f"{self.cluster.seed} fault {name}")
+        if rng.random() < self._directed:
+            victim = rng.choice(sorted(node_ids))
+            how = rng.choice([self._kill_one, self._kill_one, self._cut_power_of, self._isolate_one, self._pause_one])
+            for_s = rng.choice([0.001, 0.05, 1.2])
+            self._later(rng.choice(STRIKE_S), lambda: self._commit(name, point, lambda: how(victim, for_s)))
 
     # ---- processes
 
@@ -100,7 +149,9 @@ class Nemesis:
         return self._kill_one(self.rng.choice(self.cluster.node_ids), 0.001)
 
     def _cut_power(self) -> str | None:
-        node_id, down_s = self.rng.choice(self.cluster.node_ids), self.rng.choice([0.05, 0.5, 2.5])
+        return self._cut_power_of(self.rng.choice(self.cluster.node_ids), self.rng.choice([0.05, 0.5, 2.5]))
+
+    def _cut_power_of(self, node_id: int, down_s: float) -> str | None:
         if node_id not in self.cluster.processes:
             return None
         self.cluster.cut_power(node_id)
@@ -116,10 +167,11 @@ class Nemesis:
         return ""
 
     def _pause(self) -> str | None:
-        running = self._running()
-        if not running:
+        return self._pause_one(self.rng.choice(self.cluster.node_ids), self.rng.choice([0.1, 0.6, 1.3, 2.5]))
+
+    def _pause_one(self, node_id: int, for_s: float) -> str | None:
+        if node_id not in self.cluster.processes:
             return None
-        node_id, for_s = self.rng.choice(running), self.rng.choice([0.1, 0.6, 1.3, 2.5])
         life: Life = self.cluster.processes[node_id].life
         if life.is_stopped:
             return None
@@ -143,7 +195,9 @@ class Nemesis:
         return f"{source} to {target} for {for_s} s"
 
     def _isolate(self) -> str:
-        node_id, for_s = self.rng.choice(self.cluster.node_ids), self.rng.choice([0.3, 1.2, 3.0])
+        return self._isolate_one(self.rng.choice(self.cluster.node_ids), self.rng.choice([0.3, 1.2, 3.0]))
+
+    def _isolate_one(self, node_id: int, for_s: float) -> str:
         for other in self.cluster.node_ids:
             if other != node_id:
                 self._block(node_id, other, for_s)
@@ -153,6 +207,11 @@ class Nemesis:
     def _slow_network(self) -> str:
         self.cluster.network.slowness = self.rng.choice([0.0, 0.01, 0.05])
         return f"{self.cluster.network.slowness:.0%}"
+
+    def _reset_connections(self) -> str:
+        """As a firewall that forgets: what was under way is lost, and so is who was to be answered."""
+        how_many = self.cluster.network.reset(self.rng, self.rng.choice([0.2, 0.6, 1.0]))
+        return f"{how_many} connections"
 
     # ---- disks and clocks
 
@@ -172,6 +231,30 @@ class Nemesis:
         self.cluster.machines[node_id].disk.fail(operation, EIO, path=".log")
         self._later(self.rng.uniform(0.3, 2.0), lambda: self._kill_one(node_id, 0.1))
         return f"node {node_id}, {operation}"
+
+    def _fail_read(self) -> str:
+        """Once: what is asked for again may be read."""
+        node_id = self.rng.choice(self.cluster.node_ids)
+        self.cluster.machines[node_id].disk.fail("pread", EIO, path=".log")
+        return f"node {node_id}"
+
+    def _shorten_write(self) -> str:
+        """S19: the disk takes a part of a batch, and then the rest."""
+        node_id, size_bytes = self.rng.choice(self.cluster.node_ids), self.rng.randint(1, 80)
+        self.cluster.machines[node_id].disk.shorten(size_bytes)
+        return f"node {node_id}, {size_bytes} bytes"
+
+    def _damage_index(self) -> str | None:
+        """S18: whatever is kept beside the records is made anew from them."""
+        cluster, node_id = self.cluster, self.rng.choice(self.cluster.node_ids)
+        files = [path for path in cluster.machines[node_id].disk.paths() if path.endswith(DERIVED)]
+        if node_id not in cluster.processes or not files:
+            return None
+        cluster.kill(node_id)
+        path = self.rng.choice(files)
+        cluster.machines[node_id].disk.damage(path, self.rng)
+        self._start_later(node_id, 0.05)
+        return f"node {node_id}, {path}"
 
     def _fill_disk(self) -> str:
         machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
@@ -196,10 +279,15 @@ class Nemesis:
                 continue
             if checkers.damaged.keys() - {node_id}:
                 return False
-            others = [other for other in state.in_sync_replicas if other != node_id and other in cluster.processes]
+            others = [other for other in state.in_sync_replicas if other != node_id and self._is_sound(other)]
             if not any(checkers.matching(other) >= len(checkers.committed) for other in others):
                 return False
         return True
+
+    def _is_sound(self, node_id: int) -> bool:
+        """It runs, and its disk neither has failed nor is about to."""
+        process = self.cluster.processes.get(node_id)
+        return process is not None and not process.has_failed_disk and not self.cluster.machines[node_id].disk.will_fail
 
     def _jump_clock(self) -> str:
         machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]

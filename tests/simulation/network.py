@@ -83,6 +83,15 @@ class Network:
         for connection in sorted(self._connections, key=lambda one: one.number):
             connection.end_died(life, silently=silently)
 
+    def reset(self, rng: Random, share: float) -> int:
+        """Break so many of the connections between machines."""
+        broken = 0
+        for connection in sorted(self._connections, key=lambda one: one.number):
+            if rng.random() < share and connection.client.life.address != connection.server.life.address:
+                connection.break_off()
+                broken += 1
+        return broken
+
     def next_number(self) -> int:
         self._connections_made += 1
         return self._connections_made
@@ -140,6 +149,14 @@ class Connection:
         """The link may be open again."""
         for end in (self.client, self.server):
             end.schedule()
+
+    def break_off(self) -> None:
+        """Both ends hear of it; what had not arrived never does."""
+        for end in (self.client, self.server):
+            end._sent.clear()
+            if not end.is_dead:
+                error = ConnectionResetError("reset on the way")
+                self.network.loop.call_soon(end._lose, error, context=end.life.context)
 
     def end_died(self, life: Life, *, silently: bool) -> None:
         for end in (self.client, self.server):

@@ -47,6 +47,7 @@ class MetadataLog:
         self.known: dict[int, int] = {}
         """How much of the log each node had on its disk."""
         self.on_commit: Callable[[int, bytes], None] = lambda _index, _command: None
+        self.on_take: Callable[[bytes], None] = lambda _command: None
         self._unheard_s = 0.0
         loop.call_later(LOOK_S, self._look)
 
@@ -98,6 +99,8 @@ class MetadataLog:
 
     def take(self, node: "SimulatedQuorum", taken: Taken) -> None:
         """A leader took a command: its disk, the others' disks, the answer."""
+        if taken.command is not None:
+            self.on_take(taken.command)
         delay_s = 2 * self.network.delay_s() + self.rng.uniform(0.0002, 0.002)
         self.loop.call_later(delay_s, self._commit, node, taken, context=_outside_of_all())
 

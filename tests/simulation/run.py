@@ -40,6 +40,7 @@ class Ran:
     healed_s: float = 0.0
     trace: str = ""
     found: BaseException | None = None
+    fault_names: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
 
@@ -78,7 +79,7 @@ class EventLog:
             structlog.configure(**before)
 
 
-def run(seed: int, *, without: frozenset[int] = frozenset()) -> Ran:
+def run(seed: int, *, without: frozenset[str] = frozenset()) -> Ran:
     """Never raises what it finds: see `Ran.found`."""
     ran = Ran(seed)
     with simulated_cluster(seed, nodes_count=3 if seed % 2 == 0 else 4) as cluster:
@@ -100,6 +101,7 @@ def run(seed: int, *, without: frozenset[int] = frozenset()) -> Ran:
         ran.elections = cluster.watch.elections
         ran.told = sum((producer.told for producer in producers), Counter[str]())
         ran.faults = nemesis.told
+        ran.fault_names = nemesis.names
         ran.trace = events.digest()
         ran.log = sorted([*events.lines, *nemesis.log])
     return ran

@@ -6,7 +6,7 @@ opens is read once, and so what a crash left is what is checked.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -16,6 +16,7 @@ from logstore.log_answers import Appended
 from logstore.partition_log import PartitionLog
 from metadata import codec
 from metadata.apply import apply
+from metadata.commands import ChangePartitions
 from metadata.image import Image, Partition
 from tests.broker.replication.model_checkers import Checkers, ViolationError
 from tests.broker.replication.model_log import Record
@@ -145,6 +146,8 @@ class Watch:
         self.partitions: dict[Key, PartitionCheckers] = {}
         self.violation: ViolationError | None = None
         self.elections = 0
+        self.on_point: Callable[[str, Collection[int]], None] = lambda _point, _node_ids: None
+        """Told when something is in doubt, and whom it is about."""
         self._node_ids = node_ids
         self._min_in_sync_replicas = min_in_sync_replicas
 
@@ -179,9 +182,25 @@ class Watch:
             for index_of, state in enumerate(topic.partitions):
                 old = None if known is None else before.partition(topic_id, index_of)
                 if old != state:
-                    self.elections += old is not None and old.leader_epoch != state.leader_epoch
-                    checkers = self.of((topic_id, index_of))
-                    self.check(checkers.state_changed, state, epochs)
+                    self.check(self.of((topic_id, index_of)).state_changed, state, epochs)
+                    if old is not None:
+                        self._moved_on(old, state)
+
+    def _moved_on(self, old: Partition, new: Partition) -> None:
+        if old.leader_epoch != new.leader_epoch:
+            self.elections += 1
+            self.on_point("elected", {old.leader, new.leader} - {-1} or {*new.replicas})
+        before, after = {*old.in_sync_replicas}, {*new.in_sync_replicas}
+        for point, about in (("joins", after - before), ("leaves", before - after)):
+            if about:
+                self.on_point(point, about | {new.leader} - {-1})
+
+    def taken(self, command: bytes) -> None:
+        """The leader of the quorum has taken it; nothing is committed."""
+        decoded = codec.decode_proposal(command).command
+        if isinstance(decoded, ChangePartitions) and "in-sync" in decoded.cause:
+            for change in decoded.changes:
+                self.on_point("wants change", {here().address, change.leader, *change.in_sync_replicas})
 
     # ---- processes
 
@@ -263,6 +282,7 @@ class Watch:
             known = self._shadow(log)
             if known is not None and offset < log.log_end_offset:
                 self.check(known[0].will_truncate, here().address, offset)
+                self.on_point("truncates", {here().address})
             real(log, offset)
             if known is not None:
                 known[1].cut()
@@ -301,6 +321,7 @@ class Watch:
             is_news = replica.leader_epoch != state.leader_epoch
             if is_news and (known := self._shadow(replica.log)) is not None:
                 self.check(known[0].leads, here().address, state.leader_broker_epoch, state.leader_epoch)
+                self.on_point("leads", {here().address})
             real(replica, state, **kwargs)
 
         return lead
