@@ -22,6 +22,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 PAGE_LINES_MAX = 200
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 HTTP = (ROOT / "docs" / "http.md").read_text()
+GROUPS = (ROOT / "docs" / "groups.md").read_text()
 KAFKA = (ROOT / "docs" / "kafka.md").read_text()
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
@@ -134,15 +135,22 @@ def test_the_choices_of_topic_settings_are_all_named():
 def served_routes():
     from api.http import app  # noqa: PLC0415 - aiohttp takes a good part of a second
 
-    routes = [*app._hot_routes(), *app._v3_routes(), *app._replication_routes(), *app._v2_routes()]
+    routes = [*app._hot_routes(), *app._v3_routes(), *app._replication_routes(), *app._group_routes()]
+    routes += app._v2_routes()
     return {f"{route.method} {route.path}" for route in routes}
 
 
 def documented_routes():
     cluster = "/v3/clusters/{cluster_id}"
-    bases = {"C": cluster, "T": cluster + "/topics/{topic}", "P": cluster + "/topics/{topic}/partitions/{partition}"}
-    table = HTTP.split("\n## Routes\n")[1]
-    found = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([CTP]?)(/[^`]*)?`", table)
+    bases = {
+        "C": cluster,
+        "T": cluster + "/topics/{topic}",
+        "P": cluster + "/topics/{topic}/partitions/{partition}",
+        "G": cluster + "/consumer-groups/{group}",
+        "I": "/consumers/{group}/instances/{instance}",
+    }
+    table = "".join(page.split("\n## Routes\n")[1] for page in (HTTP, GROUPS))
+    found = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([CTPGI]?)(/[^`]*)?`", table)
     return {f"{method} {bases.get(base, '')}{path}" for method, base, path in found}
 
 
@@ -162,13 +170,13 @@ def test_every_address_in_an_example_is_a_route():
 
 
 def test_every_error_code_is_in_the_table():
-    from api.http import errors  # noqa: PLC0415 - as above
+    from api.http import errors, group_errors  # noqa: PLC0415 - as above
 
     codes = {
-        value for name, value in vars(errors).items()
+        value for name, value in {**vars(errors), **vars(group_errors)}.items()
         if name.isupper() and isinstance(value, int) and 400 <= value and not name.endswith("_S")
     }  # fmt: skip
-    table = HTTP.split("\n## Errors\n")[1].split("\n## ")[0]
+    table = "".join(page.split("\n## Errors\n")[1].split("\n## ")[0] for page in (HTTP, GROUPS))
     named = {int(number) for number in re.findall(r"\b(\d{3}|\d{5})\b", table)}
     assert set() == {code for code in codes if code not in named and code != errors.PAYLOAD}
 

@@ -18,8 +18,12 @@ from api.http import (
     cluster_health,
     clusters,
     consume,
+    consumer_groups,
     elections,
     fetch,
+    group_lags,
+    group_listing,
+    group_offsets,
     partition_listing,
     partitions,
     producers,
@@ -65,6 +69,7 @@ BROKEN_ROOMS: Final = ("broker", "logstore")
 CLUSTER: Final = "/v3/clusters/{cluster_id}"
 TOPIC: Final = CLUSTER + "/topics/{topic}"
 PARTITION: Final = TOPIC + "/partitions/{partition}"
+GROUP: Final = CLUSTER + "/consumer-groups/{group}"
 
 
 def create_app(node: Node, settings: HttpSettings) -> web.Application:
@@ -74,6 +79,7 @@ def create_app(node: Node, settings: HttpSettings) -> web.Application:
     app.add_routes(_hot_routes())
     app.add_routes(_v3_routes())
     app.add_routes(_replication_routes())
+    app.add_routes(_group_routes())
     app.add_routes(_v2_routes())
 
     async def close(_app: web.Application) -> None:
@@ -134,6 +140,25 @@ def _replication_routes() -> list[web.RouteDef]:
         web.delete(PARTITION + "/reassignment", reassignments.delete_reassignment),
         web.get(CLUSTER + "/replication-throttle", replication_throttle.get_throttle),
         web.put(CLUSTER + "/replication-throttle", replication_throttle.put_throttle),
+    ]
+
+
+def _group_routes() -> list[web.RouteDef]:
+    consumer = GROUP + "/consumers/{consumer}"
+    return [
+        web.get(CLUSTER + "/consumer-groups", group_listing.list_groups),
+        web.get(GROUP, consumer_groups.get_group),
+        web.delete(GROUP, consumer_groups.delete_group),
+        web.get(GROUP + "/consumers", consumer_groups.list_consumers),
+        web.get(consumer, consumer_groups.get_consumer),
+        web.get(consumer + "/assignments", consumer_groups.list_assignments),
+        web.get(GROUP + "/lags", group_lags.list_lags),
+        web.get(GROUP + "/lags/{topic}/partitions/{partition}", group_lags.get_lag),
+        web.get(GROUP + "/lag-summary", group_lags.get_lag_summary),
+        web.get(GROUP + "/offsets", group_offsets.list_offsets),
+        web.post(GROUP + "/offsets:commit", group_offsets.post_commit),
+        web.post(GROUP + "/offsets:reset", group_offsets.post_reset),
+        web.post(GROUP + "/offsets:delete", group_offsets.post_delete),
     ]
 
 

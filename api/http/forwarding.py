@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from api.http.errors import RETRIABLE, ApiError, Outcome, StaleRouteError
 from api.http.media import RECORD_BATCH
@@ -44,17 +45,33 @@ class Forwarded(NamedTuple):
 
     body: bytes
     headers: Mapping[str, str]
+    status: int
 
 
 class Call(NamedTuple):
-    """One request to another node; `path` counts from the cluster's resource."""
+    """One request to another node."""
 
     method: str
     path: str
+    """With all escapes as the other node is to see them."""
     query: Query
     headers: dict[str, str]
     body: bytearray | None
     timeout: aiohttp.ClientTimeout
+    is_about_a_leader: bool = True
+    """An unknown topic or partition is news that the other node has not heard yet."""
+
+
+class Relayed(NamedTuple):
+    """A caller's request as it is handed on whole; `path` with its query."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    timeout_s: float
+    is_repeatable: bool
+    """Doing it twice does no harm."""
 
 
 class Forwarder:
@@ -63,13 +80,13 @@ class Forwarder:
     def __init__(self, settings: HttpSettings, *, broker_id: int, cluster_id: str) -> None:
         self._settings = settings
         self._broker_id = broker_id
-        self._cluster_id = cluster_id
+        self._cluster_path = f"/v3/clusters/{cluster_id}"
         self._session: aiohttp.ClientSession | None = None
 
     async def append(self, leader: Broker, topic: Topic, partition: int, batches: bytearray, query: Query) -> Forwarded:
         """Produce record batches at their leader, within the query's `timeout` (ms) and a little; at most once."""
         headers = {"Content-Type": RECORD_BATCH, TOPIC_ID: uuid_to_text(topic.topic_id)}
-        path = f"/topics/{topic.name}/partitions/{partition}/records"
+        path = f"{self._cluster_path}/topics/{topic.name}/partitions/{partition}/records"
         total_s = int(query["timeout"]) / 1000 + GRACE_S
         timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S)
         call = Call("POST", path, query, headers, batches, timeout)
@@ -95,9 +112,10 @@ class Forwarder:
         accept: str = "application/json",
         timeout_s: float,
     ) -> Forwarded:
-        """Read from another node; every failure of the connection may be tried again.
+        """Read from another node; `path` counts from the cluster's resource.
 
-        The answer must begin within `timeout_s` (L1); a large one may then take longer, as long as it flows.
+        Every failure of the connection may be tried again. The answer must begin within `timeout_s` (L1); a large one
+        may then take longer, as long as it flows.
         """
         headers = {"Accept": accept}
         if topic_id is not None:
@@ -105,7 +123,7 @@ class Forwarder:
         try:
             async with asyncio.timeout(timeout_s) as until_head:
                 timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=timeout_s)
-                call = Call("GET", path, query or {}, headers, None, timeout)
+                call = Call("GET", self._cluster_path + path, query or {}, headers, None, timeout)
                 return await self._call(leader, call, on_head=lambda: until_head.reschedule(None))
         except TimeoutError:
             message = f"broker {leader.broker_id} did not answer within {timeout_s:.1f} s"
@@ -113,6 +131,23 @@ class Forwarder:
         except (aiohttp.ClientError, OSError) as error:
             message = f"broker {leader.broker_id} did not answer: {_why(error)}"
             raise StaleRouteError(503, RETRIABLE, message) from None
+
+    async def relay(self, broker: Broker, relayed: Relayed) -> Forwarded:
+        """Hand a whole request on to the node that can do it; its refusals come back as they are.
+
+        A failure after the connection stood is worth another try (`StaleRouteError`) where that does no harm; else what
+        became of the request is not known.
+        """
+        timeout = aiohttp.ClientTimeout(total=relayed.timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        body = bytearray(relayed.body) if relayed.body else None
+        call = Call(relayed.method, relayed.path, {}, relayed.headers, body, timeout, is_about_a_leader=False)
+        try:
+            return await self._call(broker, call)
+        except (aiohttp.ClientError, OSError) as error:
+            message = f"broker {broker.broker_id} did not answer: {_why(error)}"
+            if relayed.is_repeatable:
+                raise StaleRouteError(503, RETRIABLE, message) from None
+            raise ApiError(503, RETRIABLE, message, outcome=Outcome.UNKNOWN) from None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -124,7 +159,7 @@ class Forwarder:
         try:
             async with self._pooled_session().request(
                 call.method,
-                f"{self._settings.scheme}://{where}/v3/clusters/{self._cluster_id}{call.path}",
+                URL(f"{self._settings.scheme}://{where}{call.path}", encoded=True),
                 params=call.query,
                 headers={FORWARDED: str(self._broker_id), **call.headers},
                 data=None if call.body is None else io.BytesIO(call.body),  # sent in pieces, in turn with others
@@ -135,8 +170,8 @@ class Forwarder:
                     on_head()
                 answer = await response.read()
                 if response.status < 300:
-                    return Forwarded(answer, response.headers)
-                raise _refused(response.status, answer, broker)
+                    return Forwarded(answer, response.headers, response.status)
+                raise _refused(response.status, answer, broker, is_about_a_leader=call.is_about_a_leader)
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"broker {broker.broker_id} shows a certificate at {where} that this node does not trust"
             raise StaleRouteError(503, RETRIABLE, f"{message}: {_why_untrusted(error)}") from None
@@ -180,7 +215,7 @@ def _why_untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
     return f"{said}; see http.ssl.authorities here, advertised.http.listeners there"
 
 
-def _refused(status: int, answer: bytes, broker: Broker) -> ApiError:
+def _refused(status: int, answer: bytes, broker: Broker, *, is_about_a_leader: bool) -> ApiError:
     """The other node's refusal as our own."""
     try:
         body: dict[str, Any] = msgspec.json.decode(answer, type=dict[str, Any])
@@ -188,7 +223,8 @@ def _refused(status: int, answer: bytes, broker: Broker) -> ApiError:
         outcome = Outcome(body.pop("outcome")) if "outcome" in body else None
     except (msgspec.DecodeError, KeyError, ValueError, TypeError):
         return ApiError(503, RETRIABLE, f"broker {broker.broker_id} answered {status} without an account of it")
-    stale = body.pop("stale_route", False) or (status == 404 and error_code in (40401, 40402))
+    is_news = is_about_a_leader and status == 404 and error_code in (40401, 40402)
+    stale = body.pop("stale_route", False) or is_news
     if stale and outcome is not Outcome.UNKNOWN:
         return StaleRouteError(503, RETRIABLE, message, outcome=outcome)
     return ApiError(status, error_code, message, outcome=outcome, details=body)

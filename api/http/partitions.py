@@ -119,7 +119,14 @@ async def offsets_body(
     request: web.Request, topic: Topic, partition: int, timestamp_ms: int | None
 ) -> tuple[dict[str, Any], Broker]:
     """The offsets as the leader tells them, and who that is."""
-    context = context_of(request)
+    may_forward = not is_forwarded(request)
+    return await offsets_at_leader(context_of(request), topic, partition, timestamp_ms, may_forward=may_forward)
+
+
+async def offsets_at_leader(
+    context: Context, topic: Topic, partition: int, timestamp_ms: int | None = None, *, may_forward: bool = True
+) -> tuple[dict[str, Any], Broker]:
+    """As `offsets_body`, for whoever needs them for something else."""
 
     async def here(replica: Replica, leader: Broker) -> tuple[dict[str, Any], Broker]:
         return _offsets_of(replica, topic, partition, timestamp_ms), leader
@@ -131,7 +138,7 @@ async def offsets_body(
         answer = await context.forwarder.get(leader, path, query=query, topic_id=topic.topic_id, timeout_s=timeout_s)
         return msgspec.json.decode(answer.body, type=dict[str, Any]), leader
 
-    target = Target(context, topic, partition, not is_forwarded(request))
+    target = Target(context, topic, partition, may_forward)
     return await at_leader(target, here=here, there=there, wait_s=context.settings.fetch_timeout_s)
 
 
