@@ -43,6 +43,8 @@ class Node:
         self.port = port
         self.kafka_port = kafka_port
         self.pid = pid
+        self.environment: dict[str, str] = {}
+        """What its next lives are given beside the environment of the test."""
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,6 +91,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
+                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
         self.pid = self._child.pid

@@ -4,10 +4,13 @@ Owns the vocabulary of histories and nothing else: no clock, no socket, nothing 
 is unique, times are monotonic seconds. `unknown` is legal either way; `refused` claims that nothing was written.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 
 class Outcome(StrEnum):
@@ -50,6 +53,8 @@ class Final:
     records: tuple[tuple[int, str], ...]
     log_start_offset: int = 0
     source: str = "leader"
+    epochs: tuple[tuple[int, int], ...] = ()
+    """Where it is known: (first offset, leader epoch) of each run of batches with the same epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,56 @@ def counts(history: Iterable[Operation]) -> str:
             case Creation(outcome=outcome):
                 seen[f"topics {outcome}"] += 1
     return ", ".join(f"{count} {what}" for what, count in sorted(seen.items()))
+
+
+# --- as lines of JSON, the form in which a history is kept ------------------------------------------------------------
+
+
+def save(history: Iterable[Operation], file: Path) -> None:
+    """One line an operation."""
+    with file.open("w", encoding="utf-8") as lines:
+        for operation in history:
+            lines.write(json.dumps(as_line(operation), separators=(",", ":")) + "\n")
+
+
+def load(file: Path) -> Iterator[Operation]:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield from_line(json.loads(line))
+
+
+def as_line(operation: Operation) -> dict[str, Any]:
+    """`f` the function, `k` the partition, `v` values, `o` offsets, `t0` and `t1` monotonic seconds."""
+    match operation:
+        case Send(partition, values, began_s, ended_s, outcome, offsets):
+            kind = _TYPES[outcome]
+            return {"f": "send", "k": partition, "v": values, "t0": began_s, "t1": ended_s, "type": kind, "o": offsets}
+        case Poll(partition, began_s, ended_s, asked_offset, records, high_watermark):
+            told = {"f": "poll", "k": partition, "t0": began_s, "t1": ended_s, "from": asked_offset}
+            return told | {"m": records, "high_watermark": high_watermark}
+        case Final(partition, records, log_start_offset, source, epochs):
+            return {"f": "final", "k": partition, "src": source, "m": records, "start": log_start_offset, "e": epochs}
+        case Creation(name, outcome, topic_id):
+            return {"f": "create", "k": name, "type": _TYPES[outcome], "id": topic_id}
+
+
+def from_line(line: Mapping[str, Any]) -> Operation:
+    match line["f"]:
+        case "send":
+            outcome = _OUTCOMES[line["type"]]
+            return Send(line["k"], tuple(line["v"]), line["t0"], line["t1"], outcome, tuple(line["o"]))
+        case "poll":
+            records = _pairs(line["m"])
+            return Poll(line["k"], line["t0"], line["t1"], line["from"], records, line["high_watermark"])
+        case "final":
+            return Final(line["k"], _pairs(line["m"]), line["start"], line["src"], _pairs(line["e"]))
+        case _:
+            return Creation(line["k"], _OUTCOMES[line["type"]], line["id"])
+
+
+def _pairs(lists: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(map(tuple, lists))
+
+
+_TYPES = {Outcome.ACKNOWLEDGED: "ok", Outcome.REFUSED: "fail", Outcome.UNKNOWN: "info"}
+_OUTCOMES = {kind: outcome for outcome, kind in _TYPES.items()}

@@ -5,8 +5,10 @@ while it is read, so a batch that is not whole yet ends it.
 """
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
+from tests.faults.harness import Node, wait_until
 from tests.faults.history import Final
 from tests.faults.record_batches import decode
 
@@ -36,3 +38,19 @@ def _whole_batches(content: bytes) -> bytes:
             break
         position += LENGTH.size + length
     return content[:position]
+
+
+def equal_replicas(
+    nodes: Iterable[Node], topic: str, partition: int, *, replicas: int, timeout_s: float
+) -> list[Final]:
+    """Each replica's own files, once they are equally long; a follower's last fetch may still be on its way."""
+    nodes = list(nodes)
+    found: list[Final] = []
+
+    def are_equal() -> bool:
+        read = (read_replica(node.directory, node.node_id, topic, partition) for node in nodes)
+        found[:] = [final for final in read if final is not None]
+        return len(found) == replicas and len({len(final.records) for final in found}) == 1
+
+    wait_until(are_equal, f"the replicas of {topic}-{partition} are equally long", timeout_s=timeout_s)
+    return found

@@ -7,12 +7,13 @@ error although everything before was acknowledged is a defect of the cluster, an
 import itertools
 import random
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
 import confluent_kafka
 
 from tests.faults.client import Client
-from tests.faults.history import Outcome, Send
+from tests.faults.history import Outcome, Poll, Send
 from tests.faults.record_batches import Producer
 from tests.faults.workload import PAUSE_S, Workload
 
@@ -32,10 +33,11 @@ class ReplicatedWorkload(Workload):
         self.retried = 0
         self._bootstrap = ",".join(f"127.0.0.1:{port}" for port in kafka_ports)
 
-    def start_replicated(self, *, idempotent: int = 2, kafka: int = 1) -> None:
+    def start_replicated(self, *, idempotent: int = 2, kafka: int = 1, consumers: int = 0) -> None:
         """Beside those of `start`."""
         self._begin(self._produce_idempotently, idempotent)
         self._begin(self._produce_over_kafka, kafka)
+        self._begin(self._consume_over_kafka, consumers)
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
@@ -117,3 +119,27 @@ class ReplicatedWorkload(Workload):
                 self.history.append(Send(key, (value,), began_s, ended_s, Outcome.UNKNOWN))
 
         producer.produce(self._topic, value=value.encode(), partition=partition, on_delivery=delivered)
+
+    def _consume_over_kafka(self, _: str, __: random.Random) -> None:
+        """librdkafka with all partitions assigned, from their beginning; noted with the offset that was due."""
+        consumer = confluent_kafka.Consumer(
+            {
+                "bootstrap.servers": self._bootstrap, "group.id": "assigned", "enable.auto.commit": False,
+                "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0,
+            }
+        )  # fmt: skip
+        due = dict.fromkeys(range(self._partitions), 0)
+        consumer.assign([confluent_kafka.TopicPartition(self._topic, partition, 0) for partition in due])
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            came: dict[int, list[tuple[int, str]]] = defaultdict(list)
+            for message in consumer.consume(500, 0.1):
+                if message.error() is None:
+                    came[message.partition()].append((message.offset(), message.value().decode()))
+            ended_s = time.monotonic()
+            for partition, records in came.items():
+                end = records[-1][0] + 1
+                key = f"{self._topic}-{partition}"
+                self.history.append(Poll(key, began_s, ended_s, due[partition], tuple(records), end))
+                due[partition] = end
+        consumer.close()

@@ -30,6 +30,7 @@ class Workload:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
+        self._probes = itertools.count()
 
     def start(self, *, producers: int = 3, pollers: int = 1, creators: int = 0) -> None:
         for work, count in ((self._produce, producers), (self._poll, pollers), (self._create, creators)):
@@ -56,6 +57,18 @@ class Workload:
         """Return when so many more records were acknowledged: a run without any proves nothing."""
         goal = self.acknowledged + records
         wait_until(lambda: self.acknowledged >= goal or self._errors, f"{goal} acknowledged", timeout_s=timeout_s)
+
+    def wait_for_write(self, partition: int, timeout_s: float) -> None:
+        """Return when a batch of its own is acknowledged in this partition (L1)."""
+
+        def is_written() -> bool:
+            with Client(self._ports[0]) as client:
+                value = f"{partition}/probe/{next(self._probes)}"
+                sent, _ = client.send_batch(self._topic, partition, (value,))
+            self.history.append(sent)
+            return sent.outcome is Outcome.ACKNOWLEDGED
+
+        wait_until(is_written, f"{self._topic}-{partition} takes a write", timeout_s=timeout_s)
 
     def read_everything(self) -> None:
         """The final reads: every partition from the first node, once it answers."""

@@ -1,0 +1,134 @@
+"""A cluster of which everything can fail: nodes behind proxies, on disks and clocks that the test commands.
+
+Owns the cluster, its links and each node's failing calls, and closes them all. Where there is no C compiler the disks
+and clocks are as they are (`can_fail_calls`). Refuses nothing that a campaign may wish, and judges nothing.
+"""
+
+import contextlib
+import random
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.faults.client import DoubtfulError, NotSentError
+from tests.faults.harness import Cluster, Node, wait_until
+from tests.faults.links import Links
+from tests.faults.preload import FailingCalls, library
+
+SESSION_TIMEOUT_MS = 2000
+HEALED_S = 30.0
+
+
+def calls_can_fail() -> bool:
+    """Whether this machine can put disk and clock faults under a node."""
+    try:
+        library()
+    except LookupError:
+        return False
+    return True
+
+
+class Battlefield:
+    """`cluster` runs when this is made; every node that is started here is known to the proxies."""
+
+    def __init__(
+        self,
+        directory: Path,
+        nodes: int,
+        seed: int,
+        settings: Iterable[str] = (),
+        *,
+        with_journal: bool = False,
+        can_fail_calls: bool = True,
+    ) -> None:
+        settings = (f"broker.session.timeout.ms={SESSION_TIMEOUT_MS}", "log.retention.ms=-1", *settings)
+        self.cluster = Cluster(directory, nodes, settings)
+        self.calls: dict[int, FailingCalls] = {}
+        self.links: Links | None = None
+        self._with_journal = with_journal
+        try:
+            self._lay_faults(seed, can_fail_calls=can_fail_calls)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lay_faults(self, seed: int, *, can_fail_calls: bool) -> None:
+        for node in self.nodes:
+            node.kill()
+            if can_fail_calls:
+                calls = self.calls[node.node_id] = FailingCalls(node.directory)
+                node.environment = dict(calls.environment(with_journal=self._with_journal))
+        self.links = Links(self.cluster, seed)
+        self.start_dead()
+
+    @property
+    def nodes(self) -> list[Node]:
+        return list(self.cluster.nodes.values())
+
+    @property
+    def network(self) -> Links:
+        assert self.links is not None
+        return self.links
+
+    def start(self, node: Node) -> None:
+        """Start it; returns before it is ready."""
+        node.start()
+        self.network.know(self.nodes)
+
+    def start_dead(self) -> None:
+        """Start every node that does not run, and wait until all are ready."""
+        for node in self.nodes:
+            if not node.is_running():
+                self.start(node)
+        self.cluster.wait_ready()
+
+    def heal(self) -> None:
+        """Everything that this can break is whole; dead nodes stay dead."""
+        self.network.heal()
+        for calls in self.calls.values():
+            calls.heal()
+        for node in self.nodes:
+            node.signal(signal.SIGCONT)
+
+    def is_well(self, topic: str, partitions: int) -> bool:
+        """L1 but for the writes: in the eyes of every node all are ready, all partitions led, all replicas in sync."""
+        path = f"/v3/clusters/-/topics/{topic}/partitions"
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, KeyError):
+            for node in self.nodes:
+                if not node.is_ready():
+                    return False
+                for partition in range(partitions):
+                    replicas = node.ask(f"{path}/{partition}/replicas")["data"]
+                    if not all(replica["is_in_sync"] for replica in replicas):
+                        return False
+            return True
+        return False
+
+    def wait_well(self, topic: str, partitions: int, timeout_s: float = HEALED_S) -> None:
+        wait_until(lambda: self.is_well(topic, partitions), f"{topic} is whole again (L1)", timeout_s=timeout_s)
+
+    def leads(self, node: Node, topic: str) -> bool:
+        """As one of the nodes sees it."""
+        for asked in self.nodes:
+            with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+                listed = asked.ask(f"/v3/clusters/-/topics/{topic}/partitions", timeout_s=1)["data"]
+                return any(partition["leader_id"] == node.node_id for partition in listed)
+        return False
+
+    def close(self) -> None:
+        self.cluster.close()
+        for calls in self.calls.values():
+            calls.close()
+        if self.links is not None:
+            self.links.close()
+
+
+@contextlib.contextmanager
+def battlefield(
+    directory: Path, nodes: int, chance: random.Random, *settings: str, **more: bool
+) -> Iterator[Battlefield]:
+    field = Battlefield(directory, nodes, chance.randrange(2**32), settings, **more)
+    try:
+        yield field
+    finally:
+        field.close()

@@ -1,0 +1,267 @@
+"""Minutes of faults on real processes, judged by the checker: what `scripts/faults` runs.
+
+--minutes N         how long; rounds of a few cycles each, every round a topic of its own
+--seed N            draws the same faults in the same order (processes and clocks make each run another one)
+--only a,b          these kinds of faults: see --list
+--nodes 3|5         how many; a topic has three replicas
+--append            a line for this campaign into docs/proof/faults.md
+--keep FOLDER       put the nodes' folders and histories there and leave them; without it they go, unless something
+                    was found
+"""
+
+import argparse
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults import fault_kinds
+from tests.faults.battlefield import HEALED_S, Battlefield, calls_can_fail
+from tests.faults.campaign_table import append_line
+from tests.faults.checker import Violation, check
+from tests.faults.client import DoubtfulError, NotSentError
+from tests.faults.fault_kinds import KINDS, NotHereError, Strike
+from tests.faults.harness import Node, wait_until
+from tests.faults.history import save
+from tests.faults.own_namespace import bring_loopback_up
+from tests.faults.replica_logs import equal_replicas
+from tests.faults.replicated_workload import ReplicatedWorkload
+from tests.faults.tally import ALL, Cycle, Tally
+
+PARTITIONS = 6
+CYCLES_A_ROUND = 6
+STRIKE_S = (0.3, 8.0)
+QUIET_RECORDS = (50, 600)
+VIOLATIONS_SHOWN = 12
+
+
+@dataclass(slots=True)
+class Campaign:
+    """One cluster, one seed; `run` returns what was proven so far also where something was found."""
+
+    field: Battlefield
+    names: list[str]
+    chance: random.Random
+    directory: Path
+    tally: Tally = field(default_factory=Tally)
+    told: Counter[str] = field(default_factory=Counter)
+    found: list[Violation] = field(default_factory=list)
+
+    def run(self, minutes: float) -> None:
+        end_s = time.monotonic() + 60 * minutes
+        number = 0
+        while time.monotonic() < end_s and not self.found:
+            self._round(f"round-{number}", end_s)
+            number += 1
+
+    # --- one round ----------------------------------------------------------------------------------------------------
+
+    def _round(self, topic: str, end_s: float) -> None:
+        configs = {"min.insync.replicas": "2", "segment.bytes": self.chance.choice(("65536", "1073741824"))}
+        create(self.field, topic, configs)
+        cluster = self.field.cluster
+        workload = ReplicatedWorkload(cluster.ports, cluster.kafka_ports, topic, PARTITIONS, self.chance)
+        workload.start(producers=2, pollers=1)
+        workload.start_replicated(idempotent=2, kafka=1, consumers=1)
+        cycles: list[Cycle] = []
+        try:
+            for _ in range(CYCLES_A_ROUND):
+                workload.wait_for_more(self.chance.randint(*QUIET_RECORDS), timeout_s=60)
+                if (cycle := self._cycle(topic, workload)) is not None:
+                    cycles.append(cycle)
+                if time.monotonic() > end_s:
+                    break
+            workload.wait_for_more(PARTITIONS)
+            self._judge(topic, workload)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                workload.stop()
+            raise
+        finally:
+            self.tally.add(workload.history, cycles, self.found)
+            save(workload.history, self.directory / f"{topic}.jsonl")
+        if not self.found:
+            delete(self.field, topic)
+            (self.directory / f"{topic}.jsonl").unlink()
+
+    def _judge(self, topic: str, workload: ReplicatedWorkload) -> None:
+        workload.stop()
+        self.field.wait_well(topic, PARTITIONS)
+        workload.read_everything()
+        for partition in range(PARTITIONS):
+            workload.history += equal_replicas(self.field.nodes, topic, partition, replicas=3, timeout_s=HEALED_S)
+        self.found += check(workload.history)
+
+    def _cycle(self, topic: str, workload: ReplicatedWorkload) -> Cycle | None:
+        """One or several faults, their end, and the wait for L1."""
+        kinds = fault_kinds.choose(self.names, self.chance)
+        strike = Strike(self.field, topic, self._victim(topic), self.chance, workload.history)
+        hit_leader = bool(workload.in_flight) and self._matters(strike)
+        lasts_s = self.chance.uniform(*STRIKE_S)
+        now, victim = time.strftime("%H:%M:%S"), strike.victim.node_id
+        say(f"{now} {topic}: {' + '.join(kinds)} at node {victim} for {lasts_s:.1f} s")
+        began_s = time.monotonic()
+        try:
+            with contextlib.ExitStack() as faults:
+                for kind in kinds:
+                    faults.enter_context(KINDS[kind](strike))
+                time.sleep(lasts_s)  # sleeps: how long the faults are on is what the seed draws
+        except NotHereError as error:
+            self.told[f"left out: {error}"] += 1
+            return None
+        self.field.heal()
+        self.field.start_dead()
+        healed_s = time.monotonic()
+        self.field.wait_well(topic, PARTITIONS)
+        for partition in range(PARTITIONS):
+            workload.wait_for_write(partition, HEALED_S)
+        ended_s = time.monotonic()
+        self.told += strike.told
+        return Cycle(tuple(kinds), began_s, ended_s, hit_leader, ended_s - healed_s)
+
+    # --- whom ---------------------------------------------------------------------------------------------------------
+
+    def _victim(self, topic: str) -> Node:
+        kind = self.chance.choice(("any", "leader", "controller"))
+        drawn = self.chance.choice(self.field.nodes)
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+            if kind == "leader":
+                return self.field.cluster.leader_of(topic, self.chance.randrange(PARTITIONS))
+            if kind == "controller":
+                return self.field.cluster.quorum_leader()
+        return drawn
+
+    def _matters(self, strike: Strike) -> bool:
+        """It leads a partition, or the quorum."""
+        if self.field.leads(strike.victim, strike.topic):
+            return True
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+            return self.field.cluster.quorum_leader() is strike.victim
+        return False
+
+
+def create(field: Battlefield, topic: str, configs: dict[str, str]) -> None:
+    def created() -> bool:
+        with field.nodes[0].client() as client:
+            made = client.create_topic(topic, PARTITIONS, configs, replication_factor=3)
+            return made.topic_id is not None or topic in client.topics()
+
+    wait_until(created, f"{topic} is created")
+    field.wait_well(topic, PARTITIONS)
+
+
+def delete(field: Battlefield, topic: str) -> None:
+    """So that a long campaign does not fill the disk."""
+    with contextlib.suppress(NotSentError, DoubtfulError), field.nodes[0].client() as client:
+        client.request("DELETE", f"/v3/clusters/-/topics/{topic}")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--only", "--fault", metavar="KIND,KIND")
+    parser.add_argument("--nodes", type=int, choices=(3, 5), default=3)
+    parser.add_argument("--append", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
+    parser.add_argument("--list", action="store_true", help="name the kinds and end")
+    options = parser.parse_args()
+    options.names = options.only.split(",") if options.only else list(KINDS)
+    if unknown := set(options.names) - KINDS.keys():
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    return options
+
+
+def main() -> int:
+    options = parse()
+    if options.list:
+        for name, kind in KINDS.items():
+            say(f"{name:14} {(kind.__doc__ or '').partition(chr(10))[0]}")
+        return 0
+    bring_loopback_up()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    can_fail_calls = calls_can_fail()
+    names = [name for name in options.names if can_fail_calls or not fault_kinds.needs_compiler(name)]
+    again = f"scripts/faults --minutes {options.minutes:g} --seed {seed} --nodes {options.nodes}"
+    say(f"seed {seed} (again: {again}{f' --only {options.only}' if options.only else ''})")
+    if len(names) < len(options.names):
+        say(f"no C compiler here: without {', '.join(sorted(set(options.names) - set(names)))}")
+    directory = options.keep or Path(tempfile.mkdtemp(prefix="kraft-faults-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    is_clean = False
+    try:
+        campaign = run(options, names, seed, directory)
+        is_clean = not campaign.found
+    except KeyboardInterrupt:
+        say("interrupted: nothing of it is left running")
+        is_clean = True
+        return 130
+    finally:
+        if is_clean and options.keep is None:
+            shutil.rmtree(directory, ignore_errors=True)
+        elif not is_clean:
+            say(f"the nodes' folders, logs and histories: {directory}")
+    if options.append:
+        append_line(campaign.tally, options, seed)
+    return int(bool(campaign.found))
+
+
+def run(options: argparse.Namespace, names: list[str], seed: int, directory: Path) -> Campaign:
+    chance = random.Random(seed)
+    field = Battlefield(
+        directory / "cluster",
+        options.nodes,
+        chance.randrange(2**32),
+        ("log.flush.offset.checkpoint.interval.ms=500",),
+        with_journal=bool({"power", "power-all"} & set(names)),
+        can_fail_calls=calls_can_fail(),
+    )
+    campaign = Campaign(field, names, chance, directory)
+    try:
+        campaign.run(options.minutes)
+    except Exception as error:  # noqa: BLE001 - whatever was found ends the campaign and is told with its table
+        traceback.print_exc()
+        campaign.found.append(Violation(type(error).__name__, "-", str(error)))
+        campaign.tally.rows[ALL].blame(campaign.found[-1:])
+    finally:
+        field.close()
+        show(campaign)
+    return campaign
+
+
+def show(campaign: Campaign) -> None:
+    tally = campaign.tally
+    say(f"\n{tally.table()}\n")
+    cycles = tally.rows[ALL].cycles
+    say(
+        f"{tally.records:,} records acknowledged; {tally.hit_leader} of {cycles} cycles hit a leader or the controller "
+        f"with requests in flight; outside of faults {tally.outside_share:.1%} of requests were acknowledged"
+    )
+    for what, count in sorted(campaign.told.items()):
+        say(f"  {count} x {what}")
+    for violation in campaign.found[:VIOLATIONS_SHOWN]:
+        say(f"FOUND {violation.name} in {violation.partition}: {violation.what}")
+    if len(campaign.found) > VIOLATIONS_SHOWN:
+        say(f"... and {len(campaign.found) - VIOLATIONS_SHOWN} more")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,359 @@
+"""What can happen to a cluster: each kind a context that strikes when it is entered and has healed when it is left.
+
+Owns the list of kinds (`KINDS`) by which `scripts/faults --only` names them. Each acts on one `Strike`: the field, its
+victim and the seed's chance. A kind may raise `NotHereError` where it has nothing to act on, before it has done
+anything. Nothing here judges; nothing here leaves a node dead, a disk failing or a link cut behind. What was durable is
+taken away (`corruption`) from one victim only, alone, and only while every replica was in sync before.
+"""
+
+import contextlib
+import errno
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults import power_cut
+from tests.faults.battlefield import Battlefield
+from tests.faults.client import DoubtfulError, NotSentError
+from tests.faults.corruption import corrupt
+from tests.faults.harness import KRAFT, Node, wait_until
+from tests.faults.history import Operation
+from tests.faults.preload import DATA, METADATA, FailingCalls
+
+CLOCK_JUMPS_MS = (-30 * 86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 30 * 86_400_000)
+SLOW_SYNCS_S = (0.05, 2.0)
+SPARE_DESCRIPTORS, CONNECTIONS = 4, 60
+GROWTH_S = 60.0
+
+
+class NotHereError(Exception):
+    """This kind cannot happen here and now; the message says why."""
+
+
+@dataclass(slots=True)
+class Strike:
+    """One blow: at whom, drawn from which chance, and what came of it."""
+
+    field: Battlefield
+    topic: str
+    victim: Node
+    chance: random.Random
+    history: list[Operation]
+    """What a kind itself reads of the topic belongs here."""
+    told: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def others(self) -> list[Node]:
+        return [node for node in self.field.nodes if node is not self.victim]
+
+    def pause(self, longest_s: float) -> None:
+        time.sleep(self.chance.uniform(0, longest_s))  # sleeps: how long it lasts is what the seed draws
+
+    def calls(self) -> FailingCalls:
+        if not self.field.calls:
+            raise NotHereError("needs a C compiler")
+        return self.field.calls[self.victim.node_id]
+
+
+Kind = Callable[[Strike], contextlib.AbstractContextManager[None]]
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def kill(strike: Strike) -> Iterator[None]:
+    """kill -9 of the victim; half of the time it is back at once, before anybody has missed it."""
+    strike.victim.kill()
+    if strike.chance.random() < 0.5:
+        strike.field.start(strike.victim)
+    yield
+    strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def kill_all(strike: Strike) -> Iterator[None]:
+    for node in strike.field.nodes:
+        node.signal(signal.SIGKILL)
+    for node in strike.field.nodes:
+        node.kill()
+    if strike.chance.random() < 0.5:
+        strike.field.start_dead()
+    yield
+    strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def pause(strike: Strike) -> Iterator[None]:
+    """SIGSTOP: it does not know afterwards that it was away."""
+    strike.victim.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        strike.victim.signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def rolling_restart(strike: Strike) -> Iterator[None]:
+    """Each in turn, in order, the next when the last one is ready; at times without waiting for its replicas."""
+    yield
+    for node in strike.chance.sample(strike.field.nodes, len(strike.field.nodes)):
+        node.signal(signal.SIGTERM)
+        wait_until(lambda node=node: not node.is_running(), f"node {node.node_id} stops when asked", timeout_s=60)
+        strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def descriptors(strike: Strike) -> Iterator[None]:
+    """So many connections that the victim has no file descriptor left."""
+    pid = strike.victim.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as connections:
+        in_use = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + SPARE_DESCRIPTORS, before[1]))
+        for _ in range(CONNECTIONS):
+            with contextlib.suppress(OSError):
+                one = socket.create_connection(("127.0.0.1", strike.victim.port), timeout=1)
+                connections.enter_context(contextlib.closing(one))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+# --- network ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def partition(strike: Strike) -> Iterator[None]:
+    """The victim alone, or one link; in both directions or in one; heard late or never."""
+    victim = strike.victim.node_id
+    others = [node.node_id for node in strike.others]
+    if strike.chance.random() < 0.3:
+        others = [strike.chance.choice(others)]
+    to, back = {(victim, other) for other in others}, {(other, victim) for other in others}
+    cut = strike.chance.choice((to | back, to | back, to, back))
+    strike.told["asymmetric" if len(cut) == len(others) else "symmetric"] += 1
+    strike.field.network.cut(cut)
+    try:
+        yield
+    finally:
+        if strike.chance.random() < 0.5:
+            strike.field.network.reset(to | back)
+        strike.field.network.heal()
+
+
+@contextlib.contextmanager
+def packet_loss(strike: Strike) -> Iterator[None]:
+    strike.field.network.lose(strike.chance.choice((0.02, 0.1, 0.3)))
+    try:
+        yield
+    finally:
+        strike.field.network.heal()
+
+
+@contextlib.contextmanager
+def slow_network(strike: Strike) -> Iterator[None]:
+    strike.field.network.slow(strike.chance.choice((0.02, 0.1, 0.3)), strike.chance.choice((0.0, 50_000.0, 500_000.0)))
+    try:
+        yield
+    finally:
+        strike.field.network.heal()
+
+
+# --- disks -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def disk_full(strike: Strike) -> Iterator[None]:
+    """The logs' disk: as the node sees it coming, or from one write to the next, a short one before it."""
+    calls = strike.calls()
+    if strike.chance.random() < 0.5:
+        calls.tell_full(DATA)
+    if strike.chance.random() < 0.7:
+        calls.fail_writes(DATA, errno.ENOSPC, short=strike.chance.random() < 0.5)
+    try:
+        yield
+    finally:
+        calls.heal()
+
+
+@contextlib.contextmanager
+def disk_error(strike: Strike) -> Iterator[None]:
+    """EIO on writes, on syncs or on both, of the logs or of the metadata; the node is restarted with another cable."""
+    calls = strike.calls()
+    area = strike.chance.choice((DATA, DATA, METADATA))
+    which = strike.chance.choice(("writes", "syncs", "both"))
+    if which != "syncs":
+        calls.fail_writes(area, errno.EIO)
+    if which != "writes":
+        calls.fail_syncs(area, errno.EIO)
+    strike.told[f"{which} of the {'metadata' if area == METADATA else 'logs'}"] += 1
+    try:
+        yield
+    finally:
+        calls.heal()
+        strike.victim.kill()
+        strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def slow_disk(strike: Strike) -> Iterator[None]:
+    calls = strike.calls()
+    delay_s = strike.chance.uniform(*SLOW_SYNCS_S)
+    for area in strike.chance.choice(((DATA,), (METADATA,), (DATA, METADATA))):
+        calls.delay_syncs(area, delay_s)
+    try:
+        yield
+    finally:
+        calls.heal()
+
+
+def _cut_power(strike: Strike, nodes: list[Node]) -> None:
+    strike.calls()
+    for node in nodes:
+        node.signal(signal.SIGKILL)
+    for node in nodes:
+        node.kill()
+        taken = power_cut.cut(strike.field.calls[node.node_id].journal, node.directory, strike.chance)
+        strike.told["writes taken back"] += taken.writes
+        strike.told["names taken back"] += taken.names
+
+
+@contextlib.contextmanager
+def power(strike: Strike) -> Iterator[None]:
+    """What the victim had not synced is gone."""
+    _cut_power(strike, [strike.victim])
+    yield
+    strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def power_of_all(strike: Strike) -> Iterator[None]:
+    """At one moment, as where they share a socket."""
+    _cut_power(strike, strike.field.nodes)
+    yield
+    strike.field.start_dead()
+
+
+@contextlib.contextmanager
+def corruption(strike: Strike) -> Iterator[None]:
+    """Bytes of the stopped victim's files change. It repairs what it can; what it refuses to start with comes back."""
+    strike.victim.kill()
+    damage = corrupt(strike.victim.directory, strike.topic, strike.chance)
+    strike.told[damage.what] += 1
+    strike.field.start(strike.victim)
+    yield
+    if not strike.victim.is_running():
+        strike.told["refused to start"] += 1
+        damage.take_back()
+    strike.field.start_dead()
+    damage.close()
+
+
+# --- clocks, and operators -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def clock(strike: Strike) -> Iterator[None]:
+    """The victim's wall clock jumps, perhaps twice; it is right again at the end."""
+    calls = strike.calls()
+    calls.move_clock(strike.chance.choice(CLOCK_JUMPS_MS))
+    if strike.chance.random() < 0.3:
+        strike.pause(2)
+        calls.move_clock(strike.chance.choice(CLOCK_JUMPS_MS))
+    try:
+        yield
+    finally:
+        calls.heal()
+
+
+@contextlib.contextmanager
+def growth(strike: Strike) -> Iterator[None]:
+    """A broker joins, takes replicas of the topic, and is drained and removed again, while everybody writes."""
+    directory = strike.field.cluster.directory
+    before = sorted(strike.field.cluster.nodes)
+    newcomer = max(before) + 1
+    kraft(strike, "up", "--add", "1", "--any-port", "--data-dir", str(directory))
+    try:
+        replicas = [newcomer, *strike.chance.sample(before, min(len(before), 2))]
+        kraft(strike, "partition", "move", strike.topic, "--to", ",".join(map(str, replicas)))
+        yield
+    finally:
+        kraft(strike, "down", "--data-dir", str(directory), "--node", str(newcomer), "--remove")
+        kraft(strike, "partition", "move", strike.topic, "--to", ",".join(map(str, before)))
+
+
+def kraft(strike: Strike, *arguments: str) -> None:
+    """The command line, as an operator uses it."""
+    servers = ",".join(f"127.0.0.1:{node.port}" for node in strike.field.nodes)
+    command = [str(KRAFT), "-b", servers, "--yes", "--timeout", str(int(GROWTH_S)), *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GROWTH_S + 15)
+    assert answer.returncode == 0, f"kraft {' '.join(arguments)}: {answer.returncode}: {answer.stderr}"
+
+
+@contextlib.contextmanager
+def nothing(_: Strike) -> Iterator[None]:
+    """A campaign that fails here fails by itself."""
+    yield
+
+
+KINDS: dict[str, Kind] = {
+    "kill": kill,
+    "kill-all": kill_all,
+    "pause": pause,
+    "partition": partition,
+    "loss": packet_loss,
+    "slow-network": slow_network,
+    "disk-full": disk_full,
+    "disk-error": disk_error,
+    "slow-disk": slow_disk,
+    "power": power,
+    "power-all": power_of_all,
+    "corruption": corruption,
+    "clock": clock,
+    "descriptors": descriptors,
+    "rolling": rolling_restart,
+    "growth": growth,
+    "nothing": nothing,
+}
+ALONE = {"growth", "rolling", "corruption", "kill-all", "power-all", "nothing"}
+"""Never together with another kind: they need the others whole, or hit them all."""
+KILLING = {"kill", "power", "disk-error", "pause", "descriptors"}
+"""At most one of these at a time: each is about the victim's one process."""
+
+
+def choose(names: list[str], chance: random.Random) -> list[str]:
+    """What strikes in the next cycle: mostly one kind, at times two or three at once on the same victim."""
+    first = chance.choice(names)
+    chosen = [first]
+    if first in ALONE:
+        return chosen
+    for name in chance.sample(names, min(len(names), chance.choice((0, 0, 1, 2)))):
+        is_second = name in KILLING and KILLING & set(chosen)
+        if name not in chosen and name not in ALONE and not is_second:
+            chosen.append(name)
+    return chosen
+
+
+def needs_compiler(name: str) -> bool:
+    return name in {"disk-full", "disk-error", "slow-disk", "power", "power-all", "clock"}
+
+
+def reachable(node: Node) -> bool:
+    with contextlib.suppress(NotSentError, DoubtfulError, AssertionError):
+        node.ask("/healthz", timeout_s=1)
+        return True
+    return False
+
+
+assert sys.platform == "linux", "SIGSTOP, /proc and prlimit are as Linux has them"

@@ -1,0 +1,132 @@
+"""What a campaign proves, in numbers: a row for each kind of fault, and one for all.
+
+Owns the arithmetic between a history and the times at which faults were on. Refuses to praise: a row says how much was
+acknowledged, refused and in doubt while its fault was on, so that an empty run shows. A cycle with several kinds counts
+in the row of each.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.faults.checker import Violation
+from tests.faults.history import Operation, Outcome, Send
+
+LOST = {"lost-write", "acked-not-on-replica", "lost-read", "offset-gap", "torn-send", "lost-topic"}
+DUPLICATED = {"duplicate"}
+ALL = "all"
+HEAD = ("fault", "cycles", "acked", "failed", "unknown", "lost", "duplicated", "diverged", "silent", "healed in")
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """From the strike until everything was whole again (monotonic seconds)."""
+
+    kinds: tuple[str, ...]
+    began_s: float
+    ended_s: float
+    hit_leader: bool
+    heal_s: float
+    """From the end of the faults until L1 held."""
+
+
+@dataclass(slots=True)
+class Row:
+    cycles: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    unknown: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    diverged: int = 0
+    unavailable_s: float = 0.0
+    heal_s: float = 0.0
+
+    def add(self, outcomes: Counter[Outcome]) -> None:
+        self.acknowledged += outcomes[Outcome.ACKNOWLEDGED]
+        self.refused += outcomes[Outcome.REFUSED]
+        self.unknown += outcomes[Outcome.UNKNOWN]
+
+    def blame(self, violations: Iterable[Violation]) -> None:
+        for violation in violations:
+            if violation.name in LOST:
+                self.lost += 1
+            elif violation.name in DUPLICATED:
+                self.duplicated += 1
+            else:
+                self.diverged += 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """Rows by kind; requests, not records."""
+
+    rows: dict[str, Row] = field(default_factory=lambda: defaultdict(Row))
+    hit_leader: int = 0
+    outside: Counter[Outcome] = field(default_factory=Counter)
+    """Requests that no fault overlapped."""
+    records: int = 0
+
+    def add(self, history: Iterable[Operation], cycles: list[Cycle], violations: list[Violation]) -> None:
+        """One round."""
+        sends = [operation for operation in history if isinstance(operation, Send)]
+        total = self.rows[ALL]
+        total.add(Counter(send.outcome for send in sends))
+        total.blame(violations)
+        self.records += sum(len(send.values) for send in sends if send.outcome is Outcome.ACKNOWLEDGED)
+        self.outside += Counter(send.outcome for send in sends if not _overlapped(send, cycles))
+        for cycle in cycles:
+            within = Counter(s.outcome for s in sends if s.ended_s >= cycle.began_s and s.began_s <= cycle.ended_s)
+            unavailable_s = longest_silence_s(sends, cycle.began_s, cycle.ended_s)
+            self.hit_leader += cycle.hit_leader
+            for name in (ALL, *cycle.kinds):
+                row = self.rows[name]
+                row.cycles += 1
+                row.unavailable_s = max(row.unavailable_s, unavailable_s)
+                row.heal_s = max(row.heal_s, cycle.heal_s)
+                if name != ALL:
+                    row.add(within)
+        for name in {kind for cycle in cycles for kind in cycle.kinds}:
+            self.rows[name].blame(violations)
+
+    @property
+    def outside_share(self) -> float:
+        """Acknowledged of what was sent while nothing was broken."""
+        return self.outside[Outcome.ACKNOWLEDGED] / max(1, self.outside.total())
+
+    def table(self) -> str:
+        """For people; `lost` to `diverged` count violations."""
+        names = sorted(self.rows, key=lambda name: (name == ALL, name))
+        lines = [HEAD, *(_line(name, self.rows[name]) for name in names)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(_cell, line, widths)) for line in lines)
+
+
+def _overlapped(send: Send, cycles: list[Cycle]) -> bool:
+    return any(send.ended_s >= cycle.began_s and send.began_s <= cycle.ended_s for cycle in cycles)
+
+
+def _line(name: str, row: Row) -> tuple[str, ...]:
+    counted = (row.cycles, row.acknowledged, row.refused, row.unknown, row.lost, row.duplicated, row.diverged)
+    return (name, *(f"{count:,}" for count in counted), f"{row.unavailable_s:.1f} s", f"{row.heal_s:.1f} s")
+
+
+def _cell(text: str, width: int) -> str:
+    return text.rjust(width) if text[:1].isdigit() else text.ljust(width)
+
+
+def longest_silence_s(sends: Iterable[Send], began_s: float, ended_s: float) -> float:
+    """Between two acknowledgements of one partition that touch this time: how long clients saw nobody write there."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for send in sends:
+        if send.outcome is Outcome.ACKNOWLEDGED:
+            times[send.partition].append(send.ended_s)
+    longest = 0.0
+    for acknowledged in times.values():
+        acknowledged.sort()
+        first, last = bisect_left(acknowledged, began_s) - 1, bisect_right(acknowledged, ended_s)
+        touching = acknowledged[max(0, first) : last + 1]
+        longest = max(longest, *(b - a for a, b in pairwise(touching)), 0.0)
+    return longest
