@@ -167,7 +167,7 @@ class Client:
         except (NotSentError, DoubtfulError):
             return None
         if answer.status != 200:
-            assert answer.status == 503, (answer.status, answer.body[:500])
+            assert answer.status in {503, 507}, (answer.status, answer.body[:500])
             return None
         body = answer.json()
         records = tuple((record["offset"], record["value"]["data"]) for record in body["records"])

@@ -5,7 +5,7 @@ while it is read, so a batch that is not whole yet ends it.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.faults.harness import Node, wait_until
@@ -13,6 +13,7 @@ from tests.faults.history import Final
 from tests.faults.record_batches import decode
 
 LENGTH = struct.Struct(">qi")
+BATCH = struct.Struct(">qii")
 
 
 def read_replica(node_directory: Path, node_id: int, topic: str, partition: int) -> Final | None:
@@ -24,10 +25,22 @@ def read_replica(node_directory: Path, node_id: int, topic: str, partition: int)
     assert len(folders) == 1, folders
     segments = sorted(folders[0].glob("*.log"))
     records: list[tuple[int, str]] = []
+    epochs: list[tuple[int, int]] = []
     for segment in segments:
-        records += decode(_whole_batches(segment.read_bytes()))
+        content = _whole_batches(segment.read_bytes())
+        records += decode(content)
+        epochs += (run for run in _epochs(content) if not epochs or run[1] != epochs[-1][1])
     start = int(segments[0].stem) if segments else 0
-    return Final(f"{topic}-{partition}", tuple(records), start, f"replica {node_id}")
+    return Final(f"{topic}-{partition}", tuple(records), start, f"replica {node_id}", tuple(epochs))
+
+
+def _epochs(content: bytes) -> Iterator[tuple[int, int]]:
+    """(base offset, leader epoch) of each batch."""
+    position = 0
+    while position < len(content):
+        base_offset, length, leader_epoch = BATCH.unpack_from(content, position)
+        yield base_offset, leader_epoch
+        position += LENGTH.size + length
 
 
 def _whole_batches(content: bytes) -> bytes:
