@@ -136,7 +136,7 @@ def served_routes():
     from api.http import app  # noqa: PLC0415 - aiohttp takes a good part of a second
 
     routes = [*app._hot_routes(), *app._v3_routes(), *app._replication_routes(), *app._group_routes()]
-    routes += app._v2_routes()
+    routes += [*app._instance_routes(), *app._v2_routes()]
     return {f"{route.method} {route.path}" for route in routes}
 
 

@@ -19,11 +19,13 @@ from api.http import (
     clusters,
     consume,
     consumer_groups,
+    consumer_instances,
     elections,
     fetch,
     group_lags,
     group_listing,
     group_offsets,
+    instance_records,
     partition_listing,
     partitions,
     producers,
@@ -47,6 +49,7 @@ from api.http.errors import (
     from_unknown_outcome,
 )
 from api.http.in_flight import begin_holding
+from api.http.instances import INSTANCES, Instances
 from api.http.replies import compress, error_reply
 from api.http.routing import is_forwarded
 from broker.errors import OutcomeUnknownError
@@ -76,13 +79,17 @@ def create_app(node: Node, settings: HttpSettings) -> web.Application:
     """One node's door, to be served by one `HttpListener` or several."""
     app = web.Application(middlewares=[_answer], client_max_size=settings.body_bytes_max)
     context = app[CONTEXT] = Context(node, settings)
+    instances = app[INSTANCES] = Instances(context)
     app.add_routes(_hot_routes())
     app.add_routes(_v3_routes())
     app.add_routes(_replication_routes())
     app.add_routes(_group_routes())
+    app.add_routes(_instance_routes())
     app.add_routes(_v2_routes())
 
     async def close(_app: web.Application) -> None:
+        context.drain()
+        await instances.close()
         await context.close()
 
     app.on_cleanup.append(close)
@@ -159,6 +166,25 @@ def _group_routes() -> list[web.RouteDef]:
         web.post(GROUP + "/offsets:commit", group_offsets.post_commit),
         web.post(GROUP + "/offsets:reset", group_offsets.post_reset),
         web.post(GROUP + "/offsets:delete", group_offsets.post_delete),
+    ]
+
+
+def _instance_routes() -> list[web.RouteDef]:
+    instance = "/consumers/{group}/instances/{instance}"
+    return [
+        web.get(instance + "/records", instance_records.get_records),
+        web.post("/consumers/{group}", consumer_instances.post_instance),
+        web.delete(instance, consumer_instances.delete_instance),
+        web.get(instance + "/subscription", consumer_instances.get_subscription),
+        web.post(instance + "/subscription", consumer_instances.post_subscription),
+        web.delete(instance + "/subscription", consumer_instances.delete_subscription),
+        web.get(instance + "/assignments", consumer_instances.get_assignments),
+        web.post(instance + "/assignments", consumer_instances.post_assignments),
+        web.post(instance + "/positions", consumer_instances.post_positions),
+        web.post(instance + "/positions/beginning", consumer_instances.post_beginning),
+        web.post(instance + "/positions/end", consumer_instances.post_end),
+        web.get(instance + "/offsets", consumer_instances.get_offsets),
+        web.post(instance + "/offsets", consumer_instances.post_offsets),
     ]
 
 
