@@ -11,7 +11,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from logstore.checkpoints import HIGH_WATERMARK_FILE, LOG_START_FILE, RECOVERY_POINT_FILE, render_checkpoint
+from logstore.checkpoints import (
+    CLEANER_FILE,
+    HIGH_WATERMARK_FILE,
+    LOG_START_FILE,
+    RECOVERY_POINT_FILE,
+    render_checkpoint,
+)
 from logstore.disk import PASSING, Disk
 from logstore.leader_epochs import FILE_NAME as LEADER_EPOCHS_FILE
 from logstore.storage import replace_file
@@ -19,19 +25,20 @@ from logstore.storage import replace_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from logstore.checkpoints import PartitionKey
+    from logstore.checkpoints import PartitionKey, RecoveryPoint
     from logstore.flusher import Job
     from logstore.partition_log import PartitionLog
     from logstore.producer_state import ProducerState
     from logstore.storage import Storage
 
-FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
+FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
+"""In the order in which they are written: how far a log is clean is at most its high watermark."""
 
 
 class _Checkpoint:
     """What is to be written, captured at one moment; `write` may run in any thread."""
 
-    __slots__ = ("epoch_logs", "error", "files", "job", "producer_logs", "snapshots", "storage")
+    __slots__ = ("compacted_logs", "epoch_logs", "error", "files", "job", "producer_logs", "snapshots", "storage")
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -39,6 +46,7 @@ class _Checkpoint:
         self.epoch_logs: list[PartitionLog] = []
         self.snapshots: dict[str, ProducerState] = {}
         self.producer_logs: list[PartitionLog] = []
+        self.compacted_logs: list[tuple[PartitionLog, RecoveryPoint]] = []
         self.job: Job | None = None
         self.error: OSError | None = None
 
@@ -131,6 +139,9 @@ class CheckpointWriter:
     def _is_written(self, checkpoint: _Checkpoint) -> bool:
         if checkpoint.error is None:
             self._written.update({path: data for path, data in checkpoint.files.items() if path in self._paths()})
+            for log, point in checkpoint.compacted_logs:
+                log.compaction.written_point = point
+                log.compaction.holes_are_written = True
             for log in checkpoint.producer_logs:
                 old = log.producers.end_save(log.segments, synced_end_offset=log.synced_end_offset)
                 self._disk.unlink_later(old)
@@ -156,7 +167,7 @@ class CheckpointWriter:
         """The files that differ from what is on disk, in the order in which they must be written."""
         checkpoint = _Checkpoint(self._disk.storage)
         files = checkpoint.files
-        lines: list[tuple[str, str, str]] = []
+        lines: list[tuple[str, str, str, str]] = []
         for log in self._logs.values():
             if log.leader_epochs_are_dirty:
                 checkpoint.epoch_logs.append(log)
@@ -167,9 +178,11 @@ class CheckpointWriter:
             if log.recovery_point != log.checkpointed_point:
                 log.flush_indexes()
                 log.checkpointed_point = log.recovery_point
+            if log.has_cleaner_line:
+                checkpoint.compacted_logs.append((log, log.recovery_point))
             lines.append(log.checkpoint_lines())
         for index, path in enumerate(self._paths()):
-            data = render_checkpoint(line[index] for line in lines)
+            data = render_checkpoint(line[index] for line in lines if line[index])
             if data != self._written.get(path):
                 files[path] = data
         return checkpoint

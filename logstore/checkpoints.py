@@ -4,7 +4,8 @@ Owns their form (Kafka's: a version, a count, then one line per entry) and their
 not match its lines (CheckpointError): half a checkpoint is no checkpoint.
 Lines: recovery point `topic_id partition offset segment_base_offset segment_position producers_end_offset` (everything
 below `offset` is synced, it ends there in that segment, and below it nothing from `producers_end_offset` on has a
-producer id), log start and high watermark `topic_id partition offset`.
+producer id), log start, high watermark, and of logs that are or were compacted how far they are clean: `topic_id
+partition offset`.
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from wire.identifiers import uuid_from_text
 RECOVERY_POINT_FILE: Final = "recovery-point-offset-checkpoint"
 LOG_START_FILE: Final = "log-start-offset-checkpoint"
 HIGH_WATERMARK_FILE: Final = "replication-offset-checkpoint"
+CLEANER_FILE: Final = "cleaner-offset-checkpoint"
 VERSION: Final = 0
 
 PartitionKey = tuple[UUID, int]

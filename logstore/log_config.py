@@ -43,6 +43,14 @@ class LogConfig:
     """Kafka's default: with flush_messages=1 there is nothing left for a timer to do."""
     cleanup_policy: str = "delete"
     """Kafka's default."""
+    delete_retention_ms: int = 24 * 3_600_000
+    """Kafka's default: who reads a compacted log from its beginning has a day before deletions are forgotten."""
+    min_cleanable_dirty_ratio: float = 0.5
+    """Kafka's default: at most half of a log is superseded; lower means less disk and more copying."""
+    min_compaction_lag_ms: int = 0
+    """Kafka's default: only the active segment keeps every record."""
+    max_compaction_lag_ms: int = FOREVER_MS
+    """Kafka's default: the dirty ratio alone decides."""
     message_timestamp_type: TimestampType = TimestampType.CREATE_TIME
     """Kafka's default: the producer's bytes stay as they were sent."""
 
@@ -53,8 +61,13 @@ class LogConfig:
 
     @property
     def compacts(self) -> bool:
-        """Whether offsets may be missing between batches."""
+        """Whether only the last record of each key is kept."""
         return "compact" in self.cleanup_policy
+
+    @property
+    def roll_ms(self) -> int:
+        """The age at which a segment ends. The active one is never compacted: it must not outlive the lag (KIP-354)."""
+        return min(self.segment_ms, self.max_compaction_lag_ms) if self.compacts else self.segment_ms
 
     @property
     def deletes_old_segments(self) -> bool:

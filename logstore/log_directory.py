@@ -16,6 +16,7 @@ from uuid import UUID
 
 from logstore.checkpoint_writer import CheckpointWriter
 from logstore.checkpoints import (
+    CLEANER_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_FILE,
     RECOVERY_POINT_FILE,
@@ -24,6 +25,7 @@ from logstore.checkpoints import (
     RecoveryPoint,
     read_offsets,
 )
+from logstore.compaction_state import CompactionState
 from logstore.disk import Disk, storage_refusal
 from logstore.flusher import Flusher
 from logstore.log_config import LogConfig
@@ -112,6 +114,10 @@ class LogDirectory:
     def free_bytes(self) -> int:
         return self._storage.free_bytes(self.path)
 
+    @property
+    def total_bytes(self) -> int:
+        return self._storage.total_bytes(self.path)
+
     # ---- opening
 
     def open(self, config_of: Callable[[UUID, str], LogConfig] | None = None) -> None:
@@ -132,6 +138,7 @@ class LogDirectory:
         points, producers_ends, tail_may_be_torn = self._read_recovery_points(names)
         start_offsets = self._read_offsets(LOG_START_FILE)
         high_watermarks = self._read_offsets(HIGH_WATERMARK_FILE)
+        clean_ends = self._read_clean_ends()
         for name in names:
             if name.endswith(DELETED_SUFFIX):
                 self._remove_later(f"{self.path}/{name}")
@@ -149,6 +156,7 @@ class LogDirectory:
                 tail_may_be_torn=tail_may_be_torn,
                 log_start_offset=start_offsets.get(key, 0),
                 high_watermark=high_watermarks.get(key, 0),
+                clean_end_offset=0 if clean_ends is None else clean_ends.get(key),
             )
         self.vanished = tuple(key for key, point in points.items() if point.offset and key not in self.logs)
         self._begin_unclean(names)
@@ -183,6 +191,14 @@ class LogDirectory:
         except (CheckpointError, IndexError):
             return {}
 
+    def _read_clean_ends(self) -> dict[PartitionKey, int] | None:
+        """How far logs are clean that are or were compacted; None where nobody can tell which those are."""
+        try:
+            found = read_offsets(self._storage, f"{self.path}/{CLEANER_FILE}")
+            return {key: numbers[0] for key, numbers in found.items()}
+        except (CheckpointError, IndexError):
+            return None
+
     def _load(
         self,
         name: PartitionName,
@@ -194,7 +210,10 @@ class LogDirectory:
         tail_may_be_torn: bool,
         log_start_offset: int,
         high_watermark: int,
+        clean_end_offset: int | None = None,
     ) -> PartitionLog:
+        """`clean_end_offset` None: no checkpoint says that this log ever was compacted."""
+        may_have_holes = config.compacts or clean_end_offset is not None
         recovery = Recovery(
             self._disk,
             folder,
@@ -202,6 +221,7 @@ class LogDirectory:
             point=point,
             producers_end_offset=producers_end_offset,
             tail_may_be_torn=tail_may_be_torn,
+            may_have_holes=may_have_holes,
         )
         recovery.run(log_start_offset)
         self.scanned_bytes += recovery.scanned_bytes
@@ -222,6 +242,12 @@ class LogDirectory:
             high_watermark=high_watermark,
             recovery_point=recovery.recovery_point,
             producers=recovery.producers,
+            compaction=CompactionState(
+                may_have_holes=may_have_holes,
+                written_point=recovery.recovery_point,
+                clean_end_offset=min(clean_end_offset or 0, recovery.log_end_offset),
+                holes_are_written=clean_end_offset is not None,
+            ),
             damaged_from=recovery.damaged_from,
         )
         if recovery.leader_epochs is not None:

@@ -102,6 +102,8 @@ class LogProducers:
         """
         known_from = segments[0].base_offset if segments else 0
         is_whole = not known_from or self.never_were
+        if self.never_were and any(segment.may_have_holes for segment in segments):
+            is_whole = False  # all that a producer wrote may have been compacted away, here or at the leader
         state = ProducerState(forgotten_up_to=NOTHING_FORGOTTEN if is_whole else ANYTHING_FORGOTTEN)
         for offset in reversed(snapshots):
             found = load_snapshot(self._disk.storage, self._folder, offset, now_ms=self._disk.uptime_ms)
@@ -110,8 +112,11 @@ class LogProducers:
                     found.forgotten_up_to = ANYTHING_FORGOTTEN  # what lay between is gone
                 state, known_from = found, offset
                 break
-        batches = 0
+        batches, due_offset = 0, known_from
         for head in _heads(segments, known_from, end_offset):
+            if head.base_offset > due_offset:
+                state.may_have_forgotten_anybody()
+            due_offset = head.next_offset
             if head.producer_id >= 0:
                 self._note(state, head, head.base_offset, head.next_offset - 1, head.max_timestamp_ms)
                 batches += 1
@@ -163,8 +168,10 @@ class LogProducers:
         if self._snapshots or not self.never_were:
             self._make_state(segments)
 
-    def scanned(self, batch: RecordBatch) -> None:
-        """The next one."""
+    def scanned(self, batch: RecordBatch, *, is_after_hole: bool) -> None:
+        """The next one; the hole before it may have held anybody's."""
+        if is_after_hole and self._state is not None:
+            self._state.may_have_forgotten_anybody()
         if batch.producer_id < 0:
             return
         self.end_offset = max(self.end_offset, batch.next_offset)

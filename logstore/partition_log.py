@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, Final
 from logstore.checkpoints import PartitionKey, RecoveryPoint
 from logstore.disk import OUT_OF_DESCRIPTORS, read_refusal, storage_refusal
 from logstore.flusher import LogSync
-from logstore.leader_epochs import NO_EPOCH
 from logstore.log_answers import Appended, LogSlice, TimestampOffset
 from logstore.log_config import LogConfig, TimestampType
 from logstore.log_reader import ReadRequest, find_timestamp, read_slice
 from logstore.recovery import known_leader_epochs
+from logstore.replicated_append import append_replicated
 from logstore.retention import delete_records_before, expire_segments
 from logstore.rolling import must_roll, roll
 from logstore.segment import NO_TIMESTAMP, Placed, Segment
-from logstore.truncation import begin_with_whole_batch, truncate_fully_and_start_at, truncate_to
+from logstore.truncation import truncate_fully_and_start_at, truncate_to
 from wire.errors import ErrorCode, RefusedError
 from wire.identifiers import uuid_to_text
-from wire.record_batch import iterate_batches, stamp, stamp_log_append_time
+from wire.record_batch import stamp, stamp_log_append_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from logstore.compaction_state import CompactionState
     from logstore.disk import Disk
     from logstore.flusher import Flusher
     from logstore.leader_epochs import LeaderEpochs
@@ -56,6 +57,7 @@ class PartitionLog:
         "_unsynced_directories",
         "_unsynced_paths",
         "checkpointed_point",
+        "compaction",
         "config",
         "damaged_from",
         "disk",
@@ -92,6 +94,7 @@ class PartitionLog:
         high_watermark: int,
         recovery_point: RecoveryPoint,
         producers: LogProducers,
+        compaction: CompactionState,
         damaged_from: int | None = None,
     ) -> None:
         assert 0 <= log_start_offset <= log_end_offset
@@ -112,6 +115,7 @@ class PartitionLog:
         self.high_watermark = min(max(high_watermark, log_start_offset), self.durable_end_offset)
         self.recovery_point = recovery_point
         self.producers = producers
+        self.compaction = compaction
         self.damaged_from = damaged_from
         self.generation = 0
         self.is_closed = False
@@ -201,7 +205,7 @@ class PartitionLog:
             offset += batch.last_offset_delta + 1
             position += batch.size_bytes
         assert position == size_bytes, f"the batches have {position} bytes, the buffer {size_bytes}"
-        self._write(buffer, placed, offset)
+        self.write(buffer, placed, offset)
         if is_new_epoch:  # an epoch in which nothing was written is nobody's history
             epochs.assign(leader_epoch, base_offset)
         if is_idempotent:
@@ -240,41 +244,19 @@ class PartitionLog:
         (beyond it where compaction leaves holes), or of an older epoch (S4): nothing was written.
         """
         self._check_writable()
-        begin_with_whole_batch(self, buffer)
-        epochs = self.leader_epochs
-        epoch = epochs.latest if epochs.latest is not None else NO_EPOCH
-        may_have_holes = self.config.compacts
-        placed, batches = [], []
-        position, offset = 0, self.log_end_offset
-        starts: list[tuple[int, int]] = []
-        is_idempotent = False
-        for batch in iterate_batches(buffer):
-            is_due = batch.base_offset == offset or (may_have_holes and batch.base_offset > offset)
-            if not is_due or batch.partition_leader_epoch < epoch or not batch.crc_is_valid():
-                raise RefusedError(
-                    ErrorCode.CORRUPT_MESSAGE,
-                    f"{self.name}: a fetched batch at offset {batch.base_offset}, epoch {batch.partition_leader_epoch},"
-                    f" is broken, or not at offset {offset} and epoch {epoch} or later",
-                )
-            if batch.partition_leader_epoch != epoch:
-                epoch = batch.partition_leader_epoch
-                starts.append((epoch, batch.base_offset))
-            placed.append(Placed(position, batch.base_offset, batch.max_timestamp))
-            batches.append(batch)
-            position += batch.size_bytes
-            offset = batch.next_offset
-            is_idempotent = is_idempotent or batch.producer_id >= 0
-        if not placed:
-            return None
-        self.admit_append(position, now_ms)
-        if is_idempotent:
-            self.producers.state(self.segments)  # it may have to be read, and the disk may refuse: before the write
-        self._write(memoryview(buffer)[:position], placed, offset)
-        for epoch, start_offset in starts:
-            epochs.assign(epoch, start_offset)
-        if is_idempotent:
-            self.producers.learn(self.segments, batches, placed)
-        return Appended(placed[0].base_offset, offset - 1, position, NO_TIMESTAMP)
+        return append_replicated(self, buffer, now_ms)
+
+    def allow_holes(self) -> None:
+        """From here on offsets may be missing between batches; remembered for ever, before the first one is made.
+
+        RefusedError(KAFKA_STORAGE_ERROR) where the disk has no room to say so.
+        """
+        compaction = self.compaction
+        compaction.may_have_holes = True
+        for segment in self.segments:
+            segment.may_have_holes = True
+        if not compaction.holes_are_written and not self.config.compacts:
+            self.disk.write_checkpoints(must_succeed=True)
 
     def admit_append(self, size_bytes: int, now_ms: int) -> None:
         """Refuse now what an append of `size_bytes` would be refused for."""
@@ -290,7 +272,8 @@ class PartitionLog:
                 " what is intact is served, nothing can be appended"
             )
 
-    def _write(self, buffer: bytearray | memoryview, placed: list[Placed], next_offset: int) -> None:
+    def write(self, buffer: bytearray | memoryview, placed: list[Placed], next_offset: int) -> None:
+        """Checked batches at the end: one write, then a sync as configured. Raises as `append`."""
         segment = self.segments.active
         if segment is None or must_roll(segment, self.config, len(buffer), placed[0].max_timestamp_ms, next_offset):
             segment = roll(self, placed[0].base_offset)
@@ -324,7 +307,13 @@ class PartitionLog:
     def new_segment(self, base_offset: int) -> Segment:
         """An empty segment's file, its name durable with the next sync."""
         segment = Segment(
-            self.disk, self.folder, base_offset, size_bytes=0, next_offset=base_offset, config=self.config
+            self.disk,
+            self.folder,
+            base_offset,
+            size_bytes=0,
+            next_offset=base_offset,
+            config=self.config,
+            may_have_holes=self.config.compacts or self.compaction.may_have_holes,
         )
         try:
             segment.create_file()
@@ -470,15 +459,22 @@ class PartitionLog:
 
     # ---- closing and checkpoints
 
-    def checkpoint_lines(self) -> tuple[str, str, str]:
-        """The lines of this log in the checkpoint files: recovery point with the producers' end, start, watermark."""
+    def checkpoint_lines(self) -> tuple[str, str, str, str]:
+        """The lines of this log in the checkpoint files: recovery point with the producers' end, start, watermark,
+        and (empty where the log never was compacted) how far it is clean.
+        """
         name = f"{uuid_to_text(self.topic_id)} {self.partition}"
         point = self.recovery_point
         return (
             f"{name} {point.offset} {point.segment_base_offset} {point.position} {self.producers.end_offset}",
             f"{name} {self.log_start_offset}",
             f"{name} {self.high_watermark}",
+            f"{name} {self.compaction.clean_end_offset}" if self.has_cleaner_line else "",
         )
+
+    @property
+    def has_cleaner_line(self) -> bool:
+        return self.config.compacts or self.compaction.may_have_holes
 
     def flush_indexes(self) -> None:
         active = self.segments.active

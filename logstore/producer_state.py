@@ -171,6 +171,10 @@ class ProducerState:
         """Forget the producers that were not heard of since `before_ms`; how many they were."""
         return self._forget([key for key, entry in self.entries.items() if entry.heard_ms < before_ms])
 
+    def may_have_forgotten_anybody(self) -> None:
+        """Batches are missing that compaction took out: their producers are unknown, and welcome (KIP-360)."""
+        self.forgotten_up_to = ANYTHING_FORGOTTEN
+
     def forget_oldest(self, count: int) -> int:
         """Forget the `count` producers that were silent the longest."""
         return self._forget(sorted(self.entries, key=lambda key: self.entries[key].heard_ms)[:count])

@@ -20,6 +20,7 @@ from logstore.leader_epochs import LeaderEpochs, load_leader_epochs
 from logstore.log_producers import LogProducers
 from logstore.producer_snapshots import snapshot_offsets
 from logstore.segment import LOG_SUFFIX, Segment
+from logstore.segment_swap import CLEANED_SUFFIX, finish_swaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,14 +45,17 @@ class Recovery:
         point: RecoveryPoint | None,
         producers_end_offset: int | None = None,
         tail_may_be_torn: bool,
+        may_have_holes: bool = False,
     ) -> None:
         """`point` None: nothing is known to be synced. `tail_may_be_torn` False: the checkpoints were lost.
 
         `producers_end_offset`: no batch from there to `point` has a producer id; None: it was not checkpointed.
+        `may_have_holes`: the log is or was compacted.
         """
         self._disk = disk
         self._folder = folder
         self._config = config
+        self._may_have_holes = may_have_holes
         self._point = point
         self._tail_may_be_torn = tail_may_be_torn
         self._producers_end_offset = producers_end_offset
@@ -68,6 +72,8 @@ class Recovery:
     def run(self, log_start_offset: int) -> None:
         """`log_start_offset` as checkpointed (0 if not). OSError as the disk raises it."""
         names = self._disk.storage.list_directory(self._folder)
+        if finish_swaps(self._disk.storage, self._folder, names):
+            names = self._disk.storage.list_directory(self._folder)
         self._disk.unlink_later([f"{self._folder}/{name}" for name in names if _is_leftover(name)])
         self.segments = self._open_segments(names)
         if DAMAGE_FILE in names:
@@ -100,6 +106,7 @@ class Recovery:
                 size_bytes=0,
                 next_offset=next_offset,
                 config=self._config,
+                may_have_holes=self._may_have_holes,
             )
             status = self._disk.storage.status(segment.file.path)
             segment.size_bytes = status.size_bytes if status else 0
@@ -135,7 +142,7 @@ class Recovery:
                 position = 0
                 if (
                     segment.base_offset > offset
-                    and not self._config.compacts
+                    and not self._may_have_holes
                     and self._ends_too_early(index - 1, offset, segment.base_offset)
                 ):
                     break
@@ -169,7 +176,7 @@ class Recovery:
             while position < end:
                 try:
                     for at, batch in segment.batches(position, end, offset):
-                        self._note(segment, at, batch)
+                        self._note(segment, at, batch, offset)
                         position, offset = at + batch.size_bytes, batch.next_offset
                 except BrokenBatchError:
                     found = next_intact(segment.read_at, position, segment.size_bytes, offset)
@@ -184,11 +191,11 @@ class Recovery:
         segment.next_offset = offset
         return offset
 
-    def _note(self, segment: Segment, position: int, batch: RecordBatch) -> None:
+    def _note(self, segment: Segment, position: int, batch: RecordBatch, due_offset: int) -> None:
         segment.note_batch(position, batch.base_offset, batch.max_timestamp)
         assert self.leader_epochs is not None
-        self.leader_epochs.learn(batch.partition_leader_epoch, batch.base_offset)
-        self.producers.scanned(batch)
+        self.leader_epochs.learn(batch.partition_leader_epoch, due_offset)
+        self.producers.scanned(batch, is_after_hole=batch.base_offset > due_offset)
 
     def _next_base(self, index: int, offset: int) -> int:
         return self.segments[index + 1].base_offset if index + 1 < len(self.segments) else offset
@@ -241,14 +248,18 @@ def known_leader_epochs(
 
 def _epochs_from_headers(segments: Sequence[Segment] | Segments, end_offset: int) -> LeaderEpochs:
     epochs = LeaderEpochs()
+    due_offset = -1
     for segment in segments:
         try:
             for head in segment.heads(0, segment.base_offset):
                 if head.base_offset >= end_offset:
                     return epochs
-                epochs.learn(head.leader_epoch, head.base_offset)
+                # As a follower does: what was compacted away at an epoch's start counts as its own (S5).
+                is_after_hole = segment.may_have_holes and 0 <= due_offset < head.base_offset
+                epochs.learn(head.leader_epoch, due_offset if is_after_hole else head.base_offset)
+                due_offset = head.next_offset
         except BrokenBatchError:
-            continue
+            due_offset = -1
     return epochs
 
 
@@ -257,4 +268,4 @@ def is_segment_name(name: str) -> bool:
 
 
 def _is_leftover(name: str) -> bool:
-    return name.endswith((DELETED_SUFFIX, ".tmp"))
+    return name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp"))

@@ -27,7 +27,7 @@ def must_roll(segment: Segment, config: LogConfig, size_bytes: int, timestamp_ms
     if segment.size_bytes + size_bytes > config.segment_bytes or next_offset - segment.base_offset >= OFFSET_SPAN:
         return True
     try:
-        if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.segment_ms:
+        if NO_TIMESTAMP < segment.first_timestamp_ms < timestamp_ms - config.roll_ms:
             return True
     except OSError as error:
         raise read_refusal(segment.file.path, error) from error

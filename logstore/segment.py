@@ -64,7 +64,15 @@ class Segment:
     )
 
     def __init__(
-        self, disk: Disk, folder: str, base_offset: int, *, size_bytes: int, next_offset: int, config: LogConfig
+        self,
+        disk: Disk,
+        folder: str,
+        base_offset: int,
+        *,
+        size_bytes: int,
+        next_offset: int,
+        config: LogConfig,
+        may_have_holes: bool,
     ) -> None:
         stem = f"{folder}/{base_offset:020d}"
         self.disk = disk
@@ -72,7 +80,7 @@ class Segment:
         self.next_offset = next_offset
         self.size_bytes = size_bytes
         self.index_interval_bytes = config.index_interval_bytes
-        self.may_have_holes = config.compacts
+        self.may_have_holes = may_have_holes
         self.file = OpenFile(stem + LOG_SUFFIX)
         self.offset_index = OffsetIndex(disk.storage, stem)
         self.time_index = TimeIndex(disk.storage, stem)

@@ -3,8 +3,8 @@
 Invariants: base offsets strictly increase; each segment ends at or before the next one's base; the last one is active.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 
 from logstore.segment import Segment
 
@@ -46,6 +46,20 @@ class Segments:
             return
         index = max(bisect_right(segments, offset, key=lambda segment: segment.base_offset) - 1, 0)
         yield from segments[index:]
+
+    def holds(self, run: Sequence[Segment]) -> bool:
+        """These very segments lie here, one after the other."""
+        index = bisect_left(self._segments, run[0].base_offset, key=lambda segment: segment.base_offset)
+        found = self._segments[index : index + len(run)]
+        return len(found) == len(run) and all(one is other for one, other in zip(found, run, strict=True))
+
+    def replace(self, run: Sequence[Segment], segment: Segment) -> None:
+        """`segment` stands for the offsets of all of `run`, which lie here one after the other."""
+        assert self.holds(run)
+        assert segment.base_offset == run[0].base_offset
+        assert segment.next_offset == run[-1].next_offset
+        index = self._segments.index(run[0])
+        self._segments[index : index + len(run)] = [segment]
 
     def remove_first(self, count: int) -> list[Segment]:
         removed, self._segments[:count] = self._segments[:count], []

@@ -81,6 +81,10 @@ class Storage(Protocol):
         """What an ordinary user can still write beneath this path."""
         ...
 
+    def total_bytes(self, path: str) -> int:
+        """The size of the disk beneath this path."""
+        ...
+
     def lock(self, path: str) -> int:
         """Take the advisory lock of this file (made if missing); BlockingIOError where another process has it."""
         ...
@@ -137,6 +141,10 @@ class PosixStorage:
     def free_bytes(self, path: str) -> int:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
+
+    def total_bytes(self, path: str) -> int:
+        found = os.statvfs(path)
+        return found.f_blocks * found.f_frsize
 
     def lock(self, path: str) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -31,12 +31,14 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
     if head is not None and head.base_offset < log.log_start_offset:
         truncate_fully_and_start_at(log, log.log_start_offset)
         return
-    position, end_offset = (segment.size_bytes, segment.next_offset) if head is None else (head.position, offset)
+    position, end_offset = (segment.size_bytes if head is None else head.position), offset
     if head is not None and head.base_offset < offset:
         end_offset = head.base_offset
     for gap in segment.gaps:
         if gap.offset <= offset < gap.next_offset:
             position, end_offset = gap.position, gap.offset
+    _secure_names(log)
+    log.compaction.clean_end_offset = min(log.compaction.clean_end_offset, end_offset)
     _lower_recovery_point(log, RecoveryPoint(end_offset, segment.base_offset, position))
     log.producers.discard_snapshots(end_offset)
     _take_end(log, end_offset)
@@ -49,6 +51,8 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
 def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
     """See `PartitionLog.truncate_fully_and_start_at`."""
     first = log.segments[0].base_offset if len(log.segments) else log.log_start_offset
+    _secure_names(log)
+    log.compaction.clean_end_offset = 0
     _lower_recovery_point(log, RecoveryPoint(min(first, log.log_start_offset), first, 0))
     log.producers.discard_snapshots(NO_OFFSET)
     _discard_from(log, 0)
@@ -70,6 +74,13 @@ def begin_with_whole_batch(log: PartitionLog, buffer: bytes | bytearray | memory
         spans_start = first is not None and first.base_offset < log.log_end_offset < first.next_offset
         if first is not None and spans_start and first.crc_is_valid():
             log.truncate_fully_and_start_at(first.base_offset)
+
+
+def _secure_names(log: PartitionLog) -> None:
+    """The recovery point may go to a segment that a cleaning has made: its name must be durable before."""
+    if log.compaction.has_unsynced_names:
+        log.disk.attempt(lambda: log.disk.storage.fsync_directory(log.folder))
+        log.compaction.has_unsynced_names = False
 
 
 def _lower_recovery_point(log: PartitionLog, point: RecoveryPoint) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "check_batches",
     "iterate_batches",
     "read_header",
+    "rebuilt",
     "stamp",
     "stamp_log_append_time",
 ]
@@ -361,6 +362,38 @@ def build_batch(
         producer_epoch,
         base_sequence,
         len(records),
+    )
+    _CRC.pack_into(buffer, CRC_AT, crc32c(memoryview(buffer)[ATTRIBUTES_AT:]))
+    return buffer
+
+
+def rebuilt(
+    batch: RecordBatch,
+    payload: Buffer,
+    *,
+    attributes: int,
+    base_timestamp: int,
+    max_timestamp: int,
+    record_count: int,
+) -> bytearray:
+    """`batch` with other records: its offsets, leader epoch, producer and sequences stay, and its CRC is true again."""
+    buffer = bytearray().join([bytes(HEADER_BYTES), payload])
+    _HEADER.pack_into(
+        buffer,
+        0,
+        batch.base_offset,
+        len(buffer) - LENGTH_END,
+        batch.partition_leader_epoch,
+        2,
+        0,
+        attributes,
+        batch.last_offset_delta,
+        base_timestamp,
+        max_timestamp,
+        batch.producer_id,
+        batch.producer_epoch,
+        batch.base_sequence,
+        record_count,
     )
     _CRC.pack_into(buffer, CRC_AT, crc32c(memoryview(buffer)[ATTRIBUTES_AT:]))
     return buffer

@@ -250,14 +250,14 @@ def _parse_common_records(
 
 def _parse_record(data: bytes, position: int, base_offset: int, base_timestamp: int) -> tuple[Record, int]:
     """One record of any shape and where it ends. IndexError where `data` ends inside a varint."""
-    length, position = _read_varint(data, position)
+    length, position = read_varint(data, position)
     end = position + length
     if length < RECORD_BYTES_MIN - 1 or end > len(data):
         raise invalid(f"a record claims {length} bytes, {len(data) - position} are left")
-    timestamp_delta, position = _read_varint(data, position + 1, bytes_max=10)
+    timestamp_delta, position = read_varint(data, position + 1, bytes_max=10)
     if not -TIMESTAMP_MAX <= timestamp_delta <= TIMESTAMP_MAX:
         raise invalid(f"a record's timestamp delta {timestamp_delta} is out of range")
-    offset_delta, position = _read_varint(data, position)
+    offset_delta, position = read_varint(data, position)
     key, position = _read_bytes(data, position, end, "key")
     value, position = _read_bytes(data, position, end, "value")
     headers = _parse_headers(data, position, end)
@@ -270,7 +270,7 @@ def _read_bytes(data: bytes, position: int, end: int, field: str) -> tuple[bytes
         last = position + 1 + (size >> 1)
         if last <= end:
             return data[position + 1 : last], last
-    length, position = _read_varint(data, position)
+    length, position = read_varint(data, position)
     if length == -1:
         return None, position
     if length < 0 or length > end - position:
@@ -280,7 +280,7 @@ def _read_bytes(data: bytes, position: int, end: int, field: str) -> tuple[bytes
 
 def _parse_headers(data: bytes, position: int, end: int) -> tuple[Header, ...]:
     """What follows a record's value: the header count at `position`, then headers up to `end`, no more, no less."""
-    count, position = _read_varint(data, position)
+    count, position = read_varint(data, position)
     if count < 0 or count * 2 > end - position:
         raise invalid(f"a record claims {count} headers in {end - position} bytes")
     headers: list[Header] = []
@@ -298,7 +298,7 @@ def _parse_headers(data: bytes, position: int, end: int) -> tuple[Header, ...]:
     return tuple(headers)
 
 
-def _read_varint(data: bytes, position: int, *, bytes_max: int = 5) -> tuple[int, int]:
+def read_varint(data: bytes, position: int, *, bytes_max: int = 5) -> tuple[int, int]:
     """Value and next position; at most `bytes_max` bytes (5 for 32 bits, 10 for 64). IndexError past the end."""
     value = shift = 0
     for at in range(position, position + bytes_max):
