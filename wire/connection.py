@@ -1,10 +1,9 @@
 """One Kafka connection without its socket, as the server and as the client: bytes in, frames or answers out.
 
-Owns the length prefix, the headers and what is odd about ApiVersions; the client's side owns the order of answers too.
+Owns the headers and what is odd about ApiVersions; the client's side owns the order of answers too.
 Refuses, with DecodeError, a length that is negative or beyond what was agreed, an API that is not declared, a header
 that is none: the driver closes the connection, for where the next frame begins is not known any more.
-Invariants: no more is ever held than was received; a frame's body is a view, writable for as long as nobody else has
-the frame, of bytes that are copied once, when they arrive.
+Invariant: a frame's body is a view, writable for as long as nobody else has the frame (`frames.py` says of what).
 """
 
 import struct
@@ -14,12 +13,13 @@ from typing import Final
 from msgspec import Struct
 
 from wire.codec import DecodeError, decode, decode_from, encode
+from wire.frames import LENGTH_BYTES, Frames, ReceiveBuffers
 from wire.messages import API, Api, ApiKey
 from wire.messages.headers import RequestHeader, ResponseHeader
 from wire.messages.produce import ProduceRequest
 from wire.schema import Buffer, Message
 
-__all__ = ["ClientConnection", "DecodeError", "RequestFrame", "RequestHeader", "ServerConnection"]
+__all__ = ["ClientConnection", "DecodeError", "ReceiveBuffers", "RequestFrame", "RequestHeader", "ServerConnection"]
 
 _LENGTH: Final = struct.Struct(">i")
 _REQUEST_START: Final = struct.Struct(">hh")  # api_key, api_version: their place never changes
@@ -54,43 +54,12 @@ class RequestFrame(Struct, frozen=True, gc=False):
         return decode(self.api.request, self.body, self.header.api_version)
 
 
-class _Frames:
-    """Length-prefixed frames out of a stream."""
-
-    def __init__(self, max_frame_bytes: int) -> None:
-        self._max_frame_bytes = max_frame_bytes
-        self._received = bytearray()
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of a frame that is not whole yet."""
-        return len(self._received)
-
-    def receive(self, data: Buffer) -> list[memoryview]:
-        """The frames that `data` completes, without their lengths, in order."""
-        self._received += data
-        received = self._received
-        frames: list[memoryview] = []
-        start = 0
-        while len(received) - start >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(received, start)
-            if not 0 <= size <= self._max_frame_bytes:
-                raise DecodeError(f"a frame says {size} bytes, at most {self._max_frame_bytes} are taken")
-            end = start + _LENGTH.size + size
-            if end > len(received):
-                break
-            frames.append(memoryview(received)[start + _LENGTH.size : end])
-            start = end
-        if frames:
-            self._received = received[start:]  # a new one: the frames keep the old
-        return frames
-
-
 class ServerConnection:
     """What a server does with one connection's bytes."""
 
-    def __init__(self, max_request_bytes: int) -> None:
-        self._frames = _Frames(max_request_bytes)
+    def __init__(self, max_request_bytes: int, buffers: ReceiveBuffers | None = None) -> None:
+        """With `buffers` bytes are received by `space` and `received` in turns, else by `receive`."""
+        self._frames = Frames(max_request_bytes, buffers)
 
     @property
     def pending_bytes(self) -> int:
@@ -100,6 +69,18 @@ class ServerConnection:
     def receive(self, data: Buffer) -> list[RequestFrame]:
         """The requests that `data` completes, in order; DecodeError ends the connection."""
         return [_request_frame(frame) for frame in self._frames.receive(data)]
+
+    def space(self) -> memoryview:
+        """Where the next bytes of the connection are to be put."""
+        return self._frames.space()
+
+    def received(self, count: int) -> list[RequestFrame]:
+        """As `receive`, after `count` bytes were put into the last `space`."""
+        return [_request_frame(frame) for frame in self._frames.received(count)]
+
+    def close(self) -> None:
+        """Nothing more is received."""
+        self._frames.close()
 
     @staticmethod
     def respond(request: RequestFrame | RequestHeader, response: Message, version: int | None = None) -> list[Buffer]:
@@ -124,9 +105,15 @@ class ServerConnection:
 class ClientConnection:
     """What a client does with one connection's bytes. Not for ApiVersions in doubt: its versions are to be agreed."""
 
-    def __init__(self, client_id: str | None, max_response_bytes: int = 0x7FFFFFFF) -> None:
+    def __init__(
+        self,
+        client_id: str | None,
+        max_response_bytes: int = 0x7FFFFFFF,
+        buffers: ReceiveBuffers | None = None,
+    ) -> None:
+        """With `buffers` bytes are received by `space` and `received` in turns, else by `receive`."""
         self._client_id = client_id
-        self._frames = _Frames(max_response_bytes)
+        self._frames = Frames(max_response_bytes, buffers)
         self._correlation_id = 0
         self._awaited: deque[tuple[int, Api, int]] = deque()  # in the order of sending, which is that of the answers
 
@@ -154,6 +141,18 @@ class ClientConnection:
         """
         return [self._answer(frame) for frame in self._frames.receive(data)]
 
+    def space(self) -> memoryview:
+        """Where the next bytes of the connection are to be put."""
+        return self._frames.space()
+
+    def received(self, count: int) -> list[tuple[int, Message]]:
+        """As `receive`, after `count` bytes were put into the last `space`."""
+        return [self._answer(frame) for frame in self._frames.received(count)]
+
+    def close(self) -> None:
+        """Nothing more is received."""
+        self._frames.close()
+
     def _answer(self, frame: memoryview) -> tuple[int, Message]:
         if not self._awaited:
             raise DecodeError("an answer to no request")
@@ -173,7 +172,7 @@ def _request_frame(frame: memoryview) -> RequestFrame:
     if api is None:
         raise DecodeError(f"unknown API key {api_key}")
     header, start = decode_from(RequestHeader, frame, 0, _request_header_version(api, api_version))
-    return RequestFrame(header, frame[start:], _LENGTH.size + len(frame))
+    return RequestFrame(header, frame[start:], LENGTH_BYTES + len(frame))
 
 
 def _request_header_version(api: Api, version: int) -> int:

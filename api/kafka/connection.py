@@ -25,7 +25,7 @@ from api.kafka.produce import NoAnswerError
 from api.kafka.registry import SERVED, Answer
 from broker.event_log import logger
 from kraft.peer_tls import certificate_speaks_for
-from wire.connection import DecodeError, RequestFrame, RequestHeader, ServerConnection
+from wire.connection import DecodeError, ReceiveBuffers, RequestFrame, RequestHeader, ServerConnection
 from wire.messages import ApiKey
 from wire.schema import Buffer, Message
 
@@ -54,10 +54,11 @@ class _Owed:
         self.size_bytes = 0
 
 
-class KafkaConnection(asyncio.Protocol):
+class KafkaConnection(asyncio.BufferedProtocol):
     """From accept to close."""
 
-    def __init__(self, door: Door, gone: Callable[["KafkaConnection"], None]) -> None:
+    def __init__(self, door: Door, gone: Callable[["KafkaConnection"], None], buffers: ReceiveBuffers) -> None:
+        """`buffers` are shared by connections of one loop."""
         context = door.context
         self.door = door
         self.address = "unknown"
@@ -65,7 +66,7 @@ class KafkaConnection(asyncio.Protocol):
         self._settings: KafkaSettings = context.settings
         self._account = context.bytes_under_way
         self._gone = gone
-        self._wire = ServerConnection(context.settings.request_bytes_max)
+        self._wire = ServerConnection(context.settings.request_bytes_max, buffers)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket_fd: int | None = None
@@ -102,6 +103,7 @@ class KafkaConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._transport = self._socket_fd = None
+        self._wire.close()
         if self._is_counted:
             self._is_counted = False
             self._context.connections.remove(self.address)
@@ -114,10 +116,13 @@ class KafkaConnection(asyncio.Protocol):
         self._hold(-self._held_bytes)
         self._gone(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        return self._wire.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
         self._heard_s = self._loop.time()
         try:
-            frames = self._wire.receive(data)
+            frames = self._wire.received(nbytes)
         except DecodeError as error:
             self._refuse("what came is no request", error)
             return

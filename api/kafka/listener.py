@@ -14,9 +14,11 @@ from api.kafka.connection import KafkaConnection
 from api.kafka.context import Door, KafkaContext
 from api.kafka.registry import VERSIONS
 from broker.config_values import Listener
+from wire.connection import ReceiveBuffers
 
 CHECK_S: Final = 1.0
 HANDSHAKE_DEADLINE_S: Final = 10.0
+RECEIVE_BYTES_KEPT_MAX: Final = 4 << 20
 
 
 class KafkaListener:
@@ -30,6 +32,7 @@ class KafkaListener:
         self._at = at
         self._tls = tls
         self._connections: dict[KafkaConnection, None] = {}
+        self._receive_buffers = ReceiveBuffers(RECEIVE_BYTES_KEPT_MAX)
         self._all_gone = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._check: asyncio.TimerHandle | None = None
@@ -59,7 +62,7 @@ class KafkaListener:
         self._check_later()
 
     def _connect(self) -> KafkaConnection:
-        connection = KafkaConnection(self.door, self._gone)
+        connection = KafkaConnection(self.door, self._gone, self._receive_buffers)
         self._connections[connection] = None
         self._all_gone.clear()
         return connection

@@ -36,6 +36,7 @@ from broker.replication.leader_connection import LeaderConnection, open_connecti
 from broker.replication.replica import Replica
 from broker.replication.throttle import ReplicationThrottle
 from metadata.image import Endpoint
+from wire.connection import ReceiveBuffers
 from wire.errors import ErrorCode, RefusedError
 from wire.messages import ApiKey
 from wire.messages.fetch import (
@@ -51,6 +52,7 @@ from wire.messages.fetch import (
 FETCH_VERSION: Final = 17
 SLICE_S: Final = 0.005
 RECONNECT_S_MAX: Final = 1.0
+RECEIVE_BYTES_KEPT_MAX: Final = 16 << 20
 STALE_POLL_S: Final = 0.05
 """A fetch that has been under way for longer is a long poll with nothing to say."""
 SESSION_ERRORS: Final = frozenset(
@@ -78,6 +80,8 @@ class FetchSettings:
     response_max_bytes: int
     answer_timeout_s: float
     reconnect_s: float
+    buffers: ReceiveBuffers = field(default_factory=lambda: ReceiveBuffers(RECEIVE_BYTES_KEPT_MAX))
+    """What leaders answer goes into them: it is on disk before the next fetch, which then goes into the same."""
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +179,9 @@ class LeaderFetcher:
         """Connect and fetch until nothing is followed any more, or the leader listens elsewhere; raises OSError."""
         settings = self._settings
         name = f"broker-{settings.broker_id}-fetcher"
-        connection = await open_connection(endpoint, client_id=name, leader_id=self.leader_id, tls=settings.tls())
+        connection = await open_connection(
+            endpoint, client_id=name, leader_id=self.leader_id, tls=settings.tls(), buffers=settings.buffers
+        )
         self._connection = connection
         self._hurries = False
         self._session.reset()

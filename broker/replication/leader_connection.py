@@ -11,17 +11,17 @@ from typing import Any, Final
 
 from kraft.peer_tls import certificate_speaks_for
 from metadata.image import Endpoint
-from wire.connection import ClientConnection
+from wire.connection import ClientConnection, ReceiveBuffers
 from wire.messages import ApiKey
 
 CONNECT_TIMEOUT_S: Final = 3.0
 
 
-class LeaderConnection(asyncio.Protocol):
+class LeaderConnection(asyncio.BufferedProtocol):
     """Made by `open_connection`; one request in flight at a time."""
 
-    def __init__(self, client_id: str) -> None:
-        self._wire = ClientConnection(client_id)
+    def __init__(self, client_id: str, buffers: ReceiveBuffers) -> None:
+        self._wire = ClientConnection(client_id, buffers=buffers)
         self._transport: asyncio.Transport | None = None
         self._in_flight: tuple[int, asyncio.Future[Any]] | None = None
         self._sent_s = 0.0
@@ -62,9 +62,12 @@ class LeaderConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        return self._wire.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            answers = self._wire.receive(data)
+            answers = self._wire.received(nbytes)
         except ValueError as error:
             self._fail(ConnectionAbortedError(f"the leader sent what is no answer: {error}"))
             self.close()
@@ -75,6 +78,7 @@ class LeaderConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._wire.close()
         self._fail(ConnectionResetError(f"the connection was lost{f': {error}' if error else ''}"))
 
     def _fail(self, error: OSError) -> None:
@@ -83,9 +87,9 @@ class LeaderConnection(asyncio.Protocol):
 
 
 async def open_connection(
-    at: Endpoint, *, client_id: str, leader_id: int, tls: ssl.SSLContext | None
+    at: Endpoint, *, client_id: str, leader_id: int, tls: ssl.SSLContext | None, buffers: ReceiveBuffers | None = None
 ) -> LeaderConnection:
-    """Connect; raises OSError (`ssl.SSLError` is one) or TimeoutError.
+    """Connect; raises OSError (`ssl.SSLError` is one) or TimeoutError. `buffers` are what answers are received into.
 
     Over TLS the other end must show the certificate of broker `leader_id`, whatever its host is called.
     """
@@ -93,7 +97,7 @@ async def open_connection(
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             transport, connection = await loop.create_connection(
-                lambda: LeaderConnection(client_id),
+                lambda: LeaderConnection(client_id, ReceiveBuffers(0) if buffers is None else buffers),
                 at.host,
                 at.port,
                 ssl=tls,

@@ -271,7 +271,20 @@ class Transport(asyncio.Transport):
                 self._is_closing = True
                 self._lose(None)
             else:
-                self.protocol.data_received(data)
+                self._hand_over(data)
+
+    def _hand_over(self, data: bytes) -> None:
+        """As a transport does to a protocol of either kind."""
+        protocol = self.protocol
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            protocol.data_received(data)
+            return
+        while data and not self._is_lost:
+            space = protocol.get_buffer(-1)
+            count = min(len(space), len(data))
+            space[:count] = data[:count]
+            data = data[count:]
+            protocol.buffer_updated(count)
 
     def reset_peer(self) -> None:
         """The other end hears that this one is gone; over a blocked link it does not."""
