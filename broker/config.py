@@ -7,6 +7,7 @@ configuration before it starts a process.
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +41,8 @@ def load_config(
         if _is_ours(setting, warnings):
             settings[setting.key] = setting
     values, topic_defaults = _parse(settings)
-    return assemble(values, topic_defaults, settings, warnings), warnings
+    config = assemble(values, topic_defaults, settings, warnings)
+    return replace(config, stated={key: setting.value for key, setting in settings.items()}), warnings
 
 
 def _from_file(path: Path) -> list[Setting]:

@@ -65,15 +65,22 @@ def format_endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    """A whole number within bounds, both included."""
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Reads a whole number within bounds, both included."""
 
-    def parse(text: str) -> int:
-        if re.fullmatch(r"[+-]?\d{1,19}", text) and minimum <= (number := int(text)) <= maximum:
+    minimum: int
+    maximum: int
+
+    def __call__(self, text: str) -> int:
+        if re.fullmatch(r"[+-]?\d{1,19}", text) and self.minimum <= (number := int(text)) <= self.maximum:
             return number
-        raise ValueError(f"a whole number from {minimum} to {maximum}")
+        raise ValueError(f"a whole number from {self.minimum} to {self.maximum}")
 
-    return parse
+
+def integer(minimum: int, maximum: int) -> Integer:
+    """A whole number within bounds, both included."""
+    return Integer(minimum, maximum)
 
 
 def boolean(text: str) -> bool:

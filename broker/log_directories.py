@@ -7,10 +7,11 @@ Refuses a directory of another cluster or node. Invariants:
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from broker.event_log import logger
@@ -20,6 +21,7 @@ from logstore.flusher import Flusher
 from logstore.log_config import LogConfig
 from logstore.log_directory import LogDirectory
 from logstore.partition_log import PartitionLog
+from logstore.storage import Storage  # noqa: TC001 - a type of the wiring, as the others here
 from wire.errors import ErrorCode, RefusedError
 
 THREADS: Final = 4
@@ -29,6 +31,16 @@ thread's wake-up and a fight for the interpreter (measured: 4 take a fifth more 
 TICK_S: Final = 1.0
 
 Task = Callable[[], object]
+
+
+class DirectoryState(NamedTuple):
+    """One log directory as an operator sees it; sizes -1 where the disk does not tell."""
+
+    path: str
+    is_offline: bool
+    total_bytes: int
+    usable_bytes: int
+    logs: tuple[PartitionLog, ...]
 
 
 class OwnerLoop:
@@ -83,6 +95,7 @@ class LogDirectories:
         self._homes: dict[tuple[UUID, int], LogDirectory] = {}
         self._opened: list[LogDirectory] = []
         self._full: set[str] = set()
+        self._storages: dict[str, Storage] = {}
         self._directories = [self._directory(str(path)) for path in config.log_directories]
 
     def _directory(self, path: str) -> LogDirectory:
@@ -92,9 +105,10 @@ class LogDirectories:
             on_failure=partial(self._failed, path),
             parallel_syncs=PARALLEL_SYNCS,
         )
+        storage = self._storages[path] = self._machine.storage()
         return LogDirectory(
             path,
-            storage=self._machine.storage(),
+            storage=storage,
             flusher=flusher,
             defaults=self.defaults,
             reserved_bytes=self._config.log_dir_reserved_bytes,
@@ -238,6 +252,17 @@ class LogDirectories:
     @property
     def all_offline(self) -> bool:
         return all(directory.is_offline for directory in self._directories)
+
+    def states(self) -> list[DirectoryState]:
+        """Every directory of `log.dirs`, in its order."""
+        return [self._state(directory) for directory in self._directories]
+
+    def _state(self, directory: LogDirectory) -> DirectoryState:
+        path, total_bytes, usable_bytes = directory.path, -1, -1
+        if not directory.is_offline:
+            with contextlib.suppress(OSError):  # the next write or sync finds out what it is
+                total_bytes, usable_bytes = self._storages[path].total_bytes(path), directory.free_bytes
+        return DirectoryState(path, directory.is_offline, total_bytes, usable_bytes, tuple(directory.logs.values()))
 
     def reasons(self) -> list[str]:
         """One line for each thing that is wrong with this broker's disks."""

@@ -22,7 +22,7 @@ from broker.groups.shard import ShardSurroundings
 from broker.health import Health, health_of
 from broker.heartbeats import Heartbeats
 from broker.isr_changes import InSyncReplicasChanges
-from broker.log_directories import LogDirectories
+from broker.log_directories import DirectoryState, LogDirectories
 from broker.machine import THIS_MACHINE, Machine
 from broker.meta_properties import Formation, MetaProperties
 from broker.node_config import NodeConfig
@@ -363,9 +363,20 @@ class Node:
             ) from None
         return answer
 
+    @property
+    def topic_defaults(self) -> Mapping[str, str]:
+        """What is in force for a topic that says nothing, by topic key: set for all brokers while they run, else by
+        this node's configuration; only what was set.
+        """
+        return self._reconciler.topic_defaults
+
     def replica(self, topic_id: UUID, partition: int) -> Replica:
         """The replica on this broker; raises RefusedError where there is none (see `Reconciler.replica`)."""
         return self._reconciler.replica(topic_id, partition)
+
+    def directory_states(self) -> list[DirectoryState]:
+        """This broker's log directories and what lies in them."""
+        return self._directories.states()
 
     def readiness(self) -> list[str]:
         """Why this node should get no traffic; empty when it is ready."""

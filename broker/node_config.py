@@ -112,6 +112,7 @@ class NodeConfig:
     log_max_open_files: int = 1_000
     producer_id_expiration_ms: int = 86_400_000
     topic_defaults: Mapping[str, str] = field(default_factory=dict)  # topic key -> text, only what was set
+    stated: Mapping[str, str] = field(default_factory=dict)  # every setting that was given, by key, as text
 
     log_level: str = "info"
     log_format: str = "auto"  # JSON unless the log goes to a terminal

@@ -20,6 +20,7 @@ from broker.replication.replica import Replica
 from logstore.log_config import LogConfig
 from logstore.partition_log import PartitionLog
 from metadata import topic_configs
+from metadata.broker_settings import dynamic_topic_defaults
 from metadata.delta import Delta
 from metadata.image import Image, Partition, Topic
 from wire.errors import ErrorCode, RefusedError
@@ -50,10 +51,13 @@ class Reconciler:
         """
         self._broker_id = broker_id
         self._fetchers = fetchers
-        self._topic_defaults = topic_defaults
+        self._stated_defaults = topic_defaults
+        self.topic_defaults = topic_defaults
+        """What is in force for a topic that says nothing, by topic key: set while running, else `topic_defaults`."""
         self._broker_epoch: int | None = None
         self._image = image
         self._directories = directories
+        self._log_defaults = directories.defaults
         self._make_replica = make_replica
         self._loop = loop
         self._counted_in_vain = counted_in_vain
@@ -122,6 +126,8 @@ class Reconciler:
     def see(self, image: Image, delta: Delta) -> None:
         """A new image, and what changed since the one before."""
         self._image = image
+        if delta.broker_configs_changed:
+            self._take_defaults()
         if self._broker_epoch is None:
             return  # `registered` looks at everything
         for topic_id, topic in delta.deleted_topics.items():
@@ -129,6 +135,9 @@ class Reconciler:
                 self._delete(topic_id, partition)
         for topic_id in delta.changed_configs:
             self._configure(image.topics[topic_id])
+        if delta.broker_configs_changed:
+            for topic in image.topics.values():
+                self._configure(topic)
         if self._broker_id in delta.changed_brokers:
             self._look_at_all()
         else:
@@ -251,7 +260,13 @@ class Reconciler:
         return log.damaged_from is None
 
     def _min_in_sync_replicas(self, topic: Topic) -> int:
-        return topic_configs.min_in_sync_replicas(topic.configs, self._topic_defaults)
+        return topic_configs.min_in_sync_replicas(topic.configs, self.topic_defaults)
+
+    def _take_defaults(self) -> None:
+        """What was set for all brokers stands in for what their configurations say."""
+        dynamic = dynamic_topic_defaults(self._image.broker_configs)
+        self.topic_defaults = {**self._stated_defaults, **dynamic}
+        self._log_defaults = LogConfig.from_topic_configs(dynamic, self._directories.defaults)
 
     def _configure(self, topic: Topic) -> None:
         config = self._config_of(topic)
@@ -264,10 +279,10 @@ class Reconciler:
     def config_of(self, topic_id: UUID, _topic_name: str) -> LogConfig:
         """A topic's settings as the image has them, the broker's defaults for one that it does not know."""
         topic = self._image.topics.get(topic_id)
-        return self._directories.defaults if topic is None else self._config_of(topic)
+        return self._log_defaults if topic is None else self._config_of(topic)
 
     def _config_of(self, topic: Topic) -> LogConfig:
-        return LogConfig.from_topic_configs(topic.configs, self._directories.defaults)
+        return LogConfig.from_topic_configs(topic.configs, self._log_defaults)
 
     def _delete(self, topic_id: UUID, partition: int) -> None:
         self._due.pop((topic_id, partition), None)

@@ -18,6 +18,7 @@ from metadata.applied import Applied
 from metadata.commands import (
     COMMAND_VERSIONS,
     AllocateProducerIds,
+    AlterBrokerConfigs,
     AlterTopicConfigs,
     BeginControlledShutdown,
     ChangePartitions,
@@ -125,4 +126,5 @@ _HANDLERS: Final[dict[type, Callable[[Image, int, Any], Applied]]] = {
     SetMetadataVersion: _set_metadata_version,
     AllocateProducerIds: _allocate_producer_ids,
     SetReplicationThrottle: _set_replication_throttle,
+    AlterBrokerConfigs: broker_entries.alter_configs,
 }

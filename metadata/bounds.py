@@ -16,6 +16,8 @@ MAX_REPLICAS: Final = 100
 MAX_DIRECTORIES: Final = 100
 MAX_CONFIGS: Final = 200
 MAX_LISTENERS: Final = 16
+MAX_CONFIG_VALUE: Final = 32_768
+"""Long enough for the replicas of a thousand partitions, which Kafka's tools name in a throttle."""
 MAX_COMMAND_BYTES: Final = 512 * 1024
 ANSWERS_KEPT: Final = 1024
 PRODUCER_IDS_A_BLOCK: Final = 1000
@@ -47,7 +49,7 @@ HostField = Annotated[str, Meta(min_length=1, max_length=255)]
 ListenerNameField = Annotated[str, Meta(min_length=1, max_length=249)]
 RackField = Annotated[str, Meta(min_length=1, max_length=249)]
 ConfigNameField = Annotated[str, Meta(max_length=249)]
-ConfigValueField = Annotated[str, Meta(max_length=4096)]
+ConfigValueField = Annotated[str, Meta(max_length=MAX_CONFIG_VALUE)]
 MessageField = Annotated[str, Meta(max_length=4096)]
 
 MAX_MESSAGE_CHARACTERS: Final = 4096

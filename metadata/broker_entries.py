@@ -8,9 +8,17 @@ from msgspec import structs
 
 from metadata.answers import AnswerWindow, Done, RegistrationAnswer
 from metadata.applied import Applied
-from metadata.commands import BeginControlledShutdown, FenceBroker, RegisterBroker, UnfenceBroker, UnregisterBroker
+from metadata.bounds import MAX_CONFIGS
+from metadata.commands import (
+    AlterBrokerConfigs,
+    BeginControlledShutdown,
+    FenceBroker,
+    RegisterBroker,
+    UnfenceBroker,
+    UnregisterBroker,
+)
 from metadata.delta import NOTHING, Delta
-from metadata.image import Broker, Image
+from metadata.image import CLUSTER_WIDE, Broker, Image
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -82,8 +90,27 @@ def unregister(image: Image, index: int, command: UnregisterBroker) -> Applied:
         image,
         brokers={b: kept for b, kept in image.brokers.items() if b != broker.broker_id},
         answers={b: kept for b, kept in image.answers.items() if b != broker.broker_id},
+        broker_configs={b: kept for b, kept in image.broker_configs.items() if b != broker.broker_id},
     )
-    return Applied(after, _delta(broker.broker_id), Done(index=index))
+    had_configs = broker.broker_id in image.broker_configs
+    delta = Delta(changed_brokers=frozenset((broker.broker_id,)), broker_configs_changed=had_configs)
+    return Applied(after, delta, Done(index=index))
+
+
+def alter_configs(image: Image, index: int, command: AlterBrokerConfigs) -> Applied:
+    broker_id = command.broker_id
+    if broker_id != CLUSTER_WIDE and broker_id not in image.brokers:
+        raise RefusedError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"broker_id {broker_id} is not registered")
+    before = image.broker_configs.get(broker_id, {})
+    configs = {name: value for name, value in before.items() if name not in command.deleted_configs}
+    configs.update(command.set_configs)
+    if len(configs) > MAX_CONFIGS:
+        raise RefusedError(ErrorCode.INVALID_CONFIG, f"{len(configs)} configs: at most {MAX_CONFIGS} can be set")
+    if configs == before:
+        return Applied(image, NOTHING, Done(index=index))
+    others = {b: kept for b, kept in image.broker_configs.items() if b != broker_id}
+    after = structs.replace(image, broker_configs={**others, broker_id: configs} if configs else others)
+    return Applied(after, Delta(broker_configs_changed=True), Done(index=index))
 
 
 def fence(image: Image, index: int, command: FenceBroker) -> Applied:

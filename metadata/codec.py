@@ -13,7 +13,7 @@ from msgspec import Struct
 from metadata import bounds
 from metadata.answers import AdminAnswer, AnswerWindow
 from metadata.commands import Proposal
-from metadata.image import Broker, Image, Topic
+from metadata.image import Broker, Configs, Image, Topic
 from metadata.requests import Envelope
 from wire.errors import ErrorCode, RefusedError
 
@@ -41,6 +41,7 @@ class _Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answers: dict[bounds.BrokerIdField, AnswerWindow]
     next_producer_id: bounds.ProducerIdField
     replication_throttle_bytes_per_s: bounds.BytesPerSecondField | None
+    broker_configs: dict[bounds.OptionalBrokerIdField, Configs] = {}
 
 
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
@@ -102,6 +103,7 @@ def encode_snapshot(image: Image) -> bytes:
             answers=dict(image.answers),
             next_producer_id=image.next_producer_id,
             replication_throttle_bytes_per_s=image.replication_throttle_bytes_per_s,
+            broker_configs=dict(image.broker_configs),
         )
     )
     return SNAPSHOT_HEADER.pack(SNAPSHOT_MAGIC, SNAPSHOT_FORMAT_VERSION, len(body)) + body
@@ -130,6 +132,7 @@ def decode_snapshot(data: bytes) -> Image:
         answers=parts.answers,
         next_producer_id=parts.next_producer_id,
         replication_throttle_bytes_per_s=parts.replication_throttle_bytes_per_s,
+        broker_configs=parts.broker_configs,
     )
 
 

@@ -182,6 +182,17 @@ class SetReplicationThrottle(_Command, frozen=True, kw_only=True):
     bytes_per_s: bounds.BytesPerSecondField | None
 
 
+class AlterBrokerConfigs(_Command, frozen=True, kw_only=True):
+    """Set and delete settings of one broker, or of all (-1), that take effect while they run.
+
+    Precondition: the broker is registered, and no more than `MAX_CONFIGS` are set afterwards.
+    """
+
+    broker_id: bounds.OptionalBrokerIdField
+    set_configs: Configs
+    deleted_configs: Annotated[tuple[bounds.ConfigNameField, ...], Meta(max_length=bounds.MAX_CONFIGS)]
+
+
 class SetMetadataVersion(_Command, frozen=True, kw_only=True):
     """Raise the version that gates command kinds. Precondition: the version, and that every broker supports the new
     one.
@@ -204,6 +215,7 @@ Command: TypeAlias = (
     | ChangePartitions
     | AllocateProducerIds
     | SetReplicationThrottle
+    | AlterBrokerConfigs
     | SetMetadataVersion
 )
 
@@ -220,6 +232,7 @@ COMMAND_VERSIONS: Final[Mapping[type[Struct], int]] = {
     ChangePartitions: 1,
     AllocateProducerIds: 1,
     SetReplicationThrottle: 1,
+    AlterBrokerConfigs: 1,
     SetMetadataVersion: 0,
 }
 """The cluster_metadata_version from which on a kind may be applied: below it some node might not know it."""

@@ -9,12 +9,10 @@ from typing import Final
 
 from metadata import topic_configs
 from metadata.answers import AdminAnswer, Done, TopicCreated
-from metadata.bounds import MAX_CONFIGS
 from metadata.circumstances import Circumstances, TopicPolicy
 from metadata.codec import encode_proposal
 from metadata.commands import (
     AllocateProducerIds,
-    AlterTopicConfigs,
     ChangePartitions,
     Command,
     CreatePartitions,
@@ -26,6 +24,7 @@ from metadata.commands import (
     SetReplicationThrottle,
     UnregisterBroker,
 )
+from metadata.config_changes import alter_broker_configs, alter_topic_configs, of_topic
 from metadata.elections import next_state, unchanged
 from metadata.image import FIRST_METADATA_VERSION, LATEST_METADATA_VERSION, Image, Topic
 from metadata.in_sync_changes import alter_partitions
@@ -35,9 +34,9 @@ from metadata.partition_moves import reassign_partitions
 from metadata.placement import in_rack_order, spread
 from metadata.requests import (
     AllocateProducerIdsRequest,
+    AlterBrokerConfigsRequest,
     AlterConfigsRequest,
     AlterPartitionRequest,
-    ConfigChange,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
@@ -55,6 +54,7 @@ DecidedRequest = (
     CreateTopicRequest
     | DeleteTopicRequest
     | AlterConfigsRequest
+    | AlterBrokerConfigsRequest
     | CreatePartitionsRequest
     | UnregisterBrokerRequest
     | SetMetadataVersionRequest
@@ -69,7 +69,7 @@ USE_DEFAULT: Final = -1
 """Kafka's way to leave a count to the broker."""
 
 
-def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: C901, PLR0911 - one line a kind
+def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:  # noqa: C901, PLR0911, PLR0912 - a line a kind
     """The command to propose, or the answer where there is nothing to propose; raises RefusedError."""
     match request:
         case CreateTopicRequest():
@@ -77,7 +77,9 @@ def decide(request: DecidedRequest, at: Circumstances) -> Command | AdminAnswer:
         case DeleteTopicRequest():
             return _delete_topic(request, at.image)
         case AlterConfigsRequest():
-            return _alter_configs(request, at)
+            return alter_topic_configs(request, at)
+        case AlterBrokerConfigsRequest():
+            return alter_broker_configs(request, at)
         case CreatePartitionsRequest():
             return _create_partitions(request, at)
         case UnregisterBrokerRequest():
@@ -103,7 +105,8 @@ def _create_topic(request: CreateTopicRequest, at: Circumstances) -> Command | A
     if not request.internal:
         check_not_internal(request.name, "create")
     check_name_is_free(at.image, request.name)
-    set_configs, _ = _changes(request.configs)
+    defaults = at.policy.broker_defaults
+    set_configs = of_topic(request.configs, lambda name: topic_configs.in_force(name, {}, defaults)).to_set
     if request.replicas_assignments is None:
         assignments = _placed(request, at)
     else:
@@ -246,39 +249,6 @@ def _delete_topic(request: DeleteTopicRequest, image: Image) -> Command:
     topic = topic_of(image, name=request.name, topic_id=request.topic_id)
     check_not_internal(topic.name, "delete")
     return DeleteTopic(topic_id=topic.topic_id)
-
-
-def _alter_configs(request: AlterConfigsRequest, at: Circumstances) -> Command | AdminAnswer:
-    topic = topic_named(at.image, request.name)
-    set_configs, deleted = _changes(request.changes)
-    after = {key: value for key, value in topic.configs.items() if key not in deleted} | set_configs
-    if request.validate_only or after == topic.configs:
-        return Done(index=at.image.applied_index)
-    minimum = topic_configs.min_in_sync_replicas(after, at.policy.broker_defaults)
-    touched = "min.insync.replicas" in set_configs or "min.insync.replicas" in deleted
-    return AlterTopicConfigs(
-        topic_id=topic.topic_id,
-        set_configs=set_configs,
-        deleted_configs=deleted,
-        min_in_sync_replicas=minimum if touched else None,
-    )
-
-
-def _changes(changes: Sequence[ConfigChange]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The configs to set, as canonical text, and the names to delete; a name may occur once."""
-    if len(changes) > MAX_CONFIGS:
-        raise RefusedError(ErrorCode.INVALID_CONFIG, f"{len(changes)} configs in one request: at most {MAX_CONFIGS}")
-    to_set: dict[str, str] = {}
-    to_delete: dict[str, None] = {}
-    for change in changes:
-        topic_configs.known(change.name)
-        if change.name in to_set or change.name in to_delete:
-            raise RefusedError(ErrorCode.INVALID_CONFIG, f"config {change.name!r} is named twice: name it once")
-        if change.operation == "DELETE" or change.value is None:
-            to_delete[change.name] = None
-        else:
-            to_set[change.name] = topic_configs.validated(change.name, change.value)
-    return to_set, tuple(to_delete)
 
 
 def _create_partitions(request: CreatePartitionsRequest, at: Circumstances) -> Command | AdminAnswer:

@@ -30,6 +30,7 @@ class Delta(Struct, frozen=True, kw_only=True):
     lead no more: see `Image.leader_of`."""
     metadata_version_changed: bool = False
     replication_throttle_changed: bool = False
+    broker_configs_changed: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -58,6 +59,7 @@ class Delta(Struct, frozen=True, kw_only=True):
             changed_brokers=self.changed_brokers | later.changed_brokers,
             metadata_version_changed=self.metadata_version_changed or later.metadata_version_changed,
             replication_throttle_changed=self.replication_throttle_changed or later.replication_throttle_changed,
+            broker_configs_changed=self.broker_configs_changed or later.broker_configs_changed,
         )
 
     @classmethod
@@ -80,6 +82,7 @@ class Delta(Struct, frozen=True, kw_only=True):
             replication_throttle_changed=(
                 before.replication_throttle_bytes_per_s != after.replication_throttle_bytes_per_s
             ),
+            broker_configs_changed=before.broker_configs != after.broker_configs,
         )
 
 

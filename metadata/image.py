@@ -18,6 +18,8 @@ from metadata.answers import Answer, AnswerWindow, OutcomeUnknownAnswer
 
 FIRST_METADATA_VERSION = 1
 LATEST_METADATA_VERSION = 1
+CLUSTER_WIDE = -1
+"""In `Image.broker_configs`: what holds for every broker."""
 
 BrokerIds = Annotated[tuple[bounds.BrokerIdField, ...], Meta(max_length=bounds.MAX_REPLICAS)]
 DirectoryIds = Annotated[tuple[UUID, ...], Meta(max_length=bounds.MAX_DIRECTORIES)]
@@ -152,6 +154,9 @@ class Image(Struct, frozen=True, kw_only=True):
     replication_throttle_bytes_per_s: int | None = None
     """What one broker may fetch a second for the replicas that are being added to it; None: no limit. It never holds
     back a replica that is assigned already, so one that is forgotten does no harm."""
+    broker_configs: Mapping[int, Configs] = {}
+    """Settings of brokers that were made while they run, by broker id or `CLUSTER_WIDE` (`metadata.broker_settings`);
+    none of them is empty."""
 
     @classmethod
     def empty(cls, cluster_id: str, *, cluster_metadata_version: int = LATEST_METADATA_VERSION) -> "Image":
@@ -170,6 +175,7 @@ class Image(Struct, frozen=True, kw_only=True):
         answers: Mapping[int, AnswerWindow],
         next_producer_id: int = 0,
         replication_throttle_bytes_per_s: int | None = None,
+        broker_configs: Mapping[int, Configs] | None = None,
     ) -> "Image":
         """An image from its parts; derives the indexes."""
         by_id = {topic.topic_id: topic for topic in topics}
@@ -184,6 +190,7 @@ class Image(Struct, frozen=True, kw_only=True):
             answers=answers,
             next_producer_id=next_producer_id,
             replication_throttle_bytes_per_s=replication_throttle_bytes_per_s,
+            broker_configs=broker_configs or {},
         )
 
     def topic(self, name: str) -> Topic | None:

@@ -11,7 +11,7 @@ from metadata.bounds import MAX_CHANGES_PER_COMMAND
 from metadata.circumstances import Circumstances
 from metadata.commands import ChangePartitions, PartitionChange
 from metadata.elections import last_resort, led_by
-from metadata.image import Partition, Topic
+from metadata.image import Image, Partition, Topic
 from metadata.leader_balance import may_take_over
 from metadata.named_partitions import gather, partition_meant
 from metadata.requests import ElectLeadersRequest, PartitionName
@@ -28,6 +28,17 @@ def elect_leaders(request: ElectLeadersRequest, at: Circumstances) -> ChangePart
         return _answer(request, list(_everywhere(request, at)), [], at)
     changes, refusals = gather(at.image, request.partitions, lambda wish: _change(request, wish, at))
     return _answer(request, changes, refusals, at)
+
+
+def newly_led(before: Image, after: Image) -> Iterator[tuple[Topic, int]]:
+    """The partitions, as they are afterwards, that somebody else leads: what an election of all has changed."""
+    for topic_id, topic in after.topics.items():
+        old = before.topics.get(topic_id)
+        if old is None or old is topic:
+            continue
+        for index, (was, is_now) in enumerate(zip(old.partitions, topic.partitions, strict=False)):
+            if is_now.leader not in (-1, was.leader):
+                yield topic, index
 
 
 def _answer(

@@ -17,7 +17,11 @@ from wire.errors import ErrorCode, RefusedError
 
 def reassign_partitions(request: ReassignPartitionsRequest, at: Circumstances) -> ChangePartitions | PartitionsChanged:
     """The command, or the answer where there is nothing to change."""
-    changes, refusals = gather(at.image, request.assignments, lambda wish: _change(wish, at))
+    changes, refusals = gather(
+        at.image,
+        request.assignments,
+        lambda wish: _change(wish, at, may_resize=request.allow_replication_factor_change),
+    )
     if not changes or request.validate_only:
         return PartitionsChanged(index=at.image.applied_index, changed=len(changes), refusals=tuple(refusals))
     return ChangePartitions(
@@ -28,8 +32,14 @@ def reassign_partitions(request: ReassignPartitionsRequest, at: Circumstances) -
     )
 
 
-def _change(wish: PartitionReassignment, at: Circumstances) -> PartitionChange | None:
+def _change(wish: PartitionReassignment, at: Circumstances, *, may_resize: bool) -> PartitionChange | None:
     topic, partition = partition_meant(at.image, wish)
+    if wish.replicas and not may_resize and len(wish.replicas) != partition.target_count:
+        raise RefusedError(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"replicas {list(wish.replicas)} would change the replication factor from {partition.target_count}, "
+            "which the request forbids",
+        )
     placement = _wished(wish, partition, at)
     if placement == placement_of(partition):
         return None

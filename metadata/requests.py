@@ -26,7 +26,8 @@ class ConfigChange(Struct, frozen=True, kw_only=True, array_like=True):
 
     name: bounds.ConfigNameField
     value: bounds.ConfigValueField | None = None
-    operation: Literal["SET", "DELETE"] = "SET"
+    operation: Literal["SET", "DELETE", "APPEND", "SUBTRACT"] = "SET"
+    """The last two add to a setting that is a list, or take from it."""
 
 
 class CreateTopicRequest(_Request, frozen=True, kw_only=True):
@@ -55,10 +56,20 @@ class DeleteTopicRequest(_Request, frozen=True, kw_only=True):
 
 
 class AlterConfigsRequest(_Request, frozen=True, kw_only=True):
-    """Change single configs of a topic, all or none."""
+    """Change single configs of a topic, all or none; `replaces`: what is not named goes back to its default."""
 
     name: bounds.RequestedNameField
     changes: RequestedConfigs
+    replaces: bool = False
+    validate_only: bool = False
+
+
+class AlterBrokerConfigsRequest(_Request, frozen=True, kw_only=True):
+    """The same of one broker, or of all (`broker_id` -1), for settings that can be changed while brokers run."""
+
+    broker_id: bounds.SignedInt32Field
+    changes: RequestedConfigs
+    replaces: bool = False
     validate_only: bool = False
 
 
@@ -191,6 +202,8 @@ class ReassignPartitionsRequest(_Request, frozen=True, kw_only=True):
     ]
     throttle_bytes_per_s: bounds.BytesPerSecondField | None = None
     validate_only: bool = False
+    allow_replication_factor_change: bool = True
+    """False: a target of another size than the partition's present one is refused (KIP-860)."""
 
 
 class PartitionName(Struct, frozen=True, kw_only=True):
@@ -235,6 +248,7 @@ AdminRequest: TypeAlias = (
     CreateTopicRequest
     | DeleteTopicRequest
     | AlterConfigsRequest
+    | AlterBrokerConfigsRequest
     | CreatePartitionsRequest
     | UnregisterBrokerRequest
     | SetMetadataVersionRequest

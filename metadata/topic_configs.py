@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
-from metadata.bounds import MAX_INT32, MAX_INT64
+from metadata.bounds import MAX_CONFIG_VALUE, MAX_INT32, MAX_INT64
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -22,6 +22,7 @@ class ConfigType(StrEnum):
     BOOLEAN = "BOOLEAN"
     INT = "INT"
     LONG = "LONG"
+    DOUBLE = "DOUBLE"
     STRING = "STRING"
     LIST = "LIST"
 
@@ -30,6 +31,9 @@ class ConfigSource(StrEnum):
     """Where a value in force comes from, in Kafka's words."""
 
     TOPIC = "DYNAMIC_TOPIC_CONFIG"
+    DYNAMIC_BROKER = "DYNAMIC_BROKER_CONFIG"
+    DYNAMIC_DEFAULT_BROKER = "DYNAMIC_DEFAULT_BROKER_CONFIG"
+    LOGGER = "DYNAMIC_BROKER_LOGGER_CONFIG"
     BROKER = "STATIC_BROKER_CONFIG"
     DEFAULT = "DEFAULT_CONFIG"
 
@@ -164,7 +168,7 @@ def known(name: str) -> TopicConfig:
     config = TOPIC_CONFIGS.get(name)
     if config is not None:
         return config
-    if name in _KAFKA_ONLY.split():
+    if is_kafkas(name):
         raise RefusedError(
             ErrorCode.INVALID_CONFIG,
             f"config {name!r} is one of Kafka's that this version does not act upon: leave it out",
@@ -174,13 +178,24 @@ def known(name: str) -> TopicConfig:
     raise RefusedError(ErrorCode.INVALID_CONFIG, f"config {name!r} is unknown: {hint}")
 
 
+def is_kafkas(name: str) -> bool:
+    """One of Kafka's that nothing here acts upon."""
+    return name in _KAFKA_ONLY.split()
+
+
 def validated(name: str, text: str) -> str:
     """The value in canonical text; raises RefusedError(INVALID_CONFIG) that names the key and the allowed values."""
-    config = known(name)
+    return checked(known(name), text)
+
+
+def checked(config: TopicConfig, text: str) -> str:
+    """As `validated`, for a setting that is known."""
     value = _canonical(config, text.strip())
-    if value is None:
+    if value is None or len(value) > MAX_CONFIG_VALUE:
         shown = text if len(text) <= 60 else text[:60] + "..."
-        raise RefusedError(ErrorCode.INVALID_CONFIG, f"config {name!r} can't be {shown!r}: it must be {config.allowed}")
+        raise RefusedError(
+            ErrorCode.INVALID_CONFIG, f"config {config.name!r} can't be {shown!r}: it must be {config.allowed}"
+        )
     return value
 
 
@@ -221,16 +236,28 @@ def counts_unsynced_offsets(configs: Mapping[str, str], broker_defaults: Mapping
     return int(in_force("flush.messages", configs, broker_defaults)) > 1
 
 
-def describe(configs: Mapping[str, str], broker_defaults: Mapping[str, str]) -> list[ConfigEntry]:
-    """Every setting as it is in force for a topic, by name. `broker_defaults`: by topic key."""
-    return [_entry(config, configs, broker_defaults) for config in TOPIC_CONFIGS.values()]
+def describe(
+    configs: Mapping[str, str], broker_defaults: Mapping[str, str], dynamic_defaults: Mapping[str, str] | None = None
+) -> list[ConfigEntry]:
+    """Every setting as it is in force for a topic, by name. `broker_defaults`: by topic key, as the node's
+    configuration has them; `dynamic_defaults`: those that were set for all brokers while they run.
+    """
+    return [_entry(config, configs, broker_defaults, dynamic_defaults or {}) for config in TOPIC_CONFIGS.values()]
 
 
-def _entry(config: TopicConfig, configs: Mapping[str, str], broker_defaults: Mapping[str, str]) -> ConfigEntry:
+def _entry(
+    config: TopicConfig,
+    configs: Mapping[str, str],
+    broker_defaults: Mapping[str, str],
+    dynamic_defaults: Mapping[str, str],
+) -> ConfigEntry:
     synonyms = [ConfigSynonym(name=config.broker_key, value=config.default, source=ConfigSource.DEFAULT)]
     if config.name in broker_defaults:
         broker = broker_defaults[config.name]
         synonyms.insert(0, ConfigSynonym(name=config.broker_key, value=broker, source=ConfigSource.BROKER))
+    if config.name in dynamic_defaults:
+        broker, source = dynamic_defaults[config.name], ConfigSource.DYNAMIC_DEFAULT_BROKER
+        synonyms.insert(0, ConfigSynonym(name=config.broker_key, value=broker, source=source))
     if config.name in configs:
         own = configs[config.name]
         synonyms.insert(0, ConfigSynonym(name=config.name, value=own, source=ConfigSource.TOPIC))

@@ -27,6 +27,7 @@ from api.http.partition_outcomes import (
 from api.http.routing import check_cluster
 from metadata.answers import PartitionRefusal, PartitionsChanged
 from metadata.bounds import MAX_INT32
+from metadata.leader_choices import newly_led
 from metadata.requests import ElectLeadersRequest, PartitionName
 from wire.errors import ErrorCode
 
@@ -93,10 +94,8 @@ async def _elect_all_preferred(context: Context) -> web.Response:
     now = context.node.image
     successes = [
         _elected(context, topic.name, index, None)
-        for topic_id, topic in now.topics.items()
-        if (before := image.topics.get(topic_id)) is not None and before is not topic
-        for index, partition in enumerate(topic.partitions[: len(before.partitions)])
-        if partition.leader != before.partitions[index].leader and partition.leader == partition.replicas[0]
+        for topic, index in newly_led(image, now)
+        if topic.partitions[index].leader == topic.partitions[index].replicas[0]
     ]
     return outcomes_reply(now, successes, {})
 

@@ -16,6 +16,8 @@ from api.kafka.settings import KafkaSettings
 from broker.event_log import logger
 from broker.fetch_sessions import EPOCH_MAX, FetchSessions
 from broker.groups.host import GroupHost
+from broker.log_directories import DirectoryState
+from broker.node_config import NodeConfig
 from broker.partition_fetches import FetchSet, Follower, PartitionFetches
 from broker.producer_ids import ProducerIds
 from broker.replication.replica import Replica
@@ -38,6 +40,12 @@ class KafkaNode(Protocol):
     waiting_room: WaitingRoom
     producer_ids: ProducerIds
     groups: GroupHost
+    config: NodeConfig
+
+    @property
+    def topic_defaults(self) -> Mapping[str, str]: ...
+
+    def directory_states(self) -> list[DirectoryState]: ...
 
     @property
     def image(self) -> Image: ...

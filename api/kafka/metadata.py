@@ -75,7 +75,7 @@ async def _create(caller: Caller, name: str) -> ErrorCode | None:
 def _answer(caller: Caller, version: int, request: MetadataRequest, failures: Failures) -> MetadataResponse:
     node = caller.door.context.node
     image = node.image
-    reachable = _reachable(caller, image)
+    reachable = reachable_brokers(caller, image)
     describing = _Describing(image, reachable, told_operations=request.include_topic_authorized_operations)
     brokers = [
         MetadataResponseBroker(broker_id, endpoint.host, endpoint.port, image.brokers[broker_id].rack)
@@ -93,7 +93,7 @@ def _answer(caller: Caller, version: int, request: MetadataRequest, failures: Fa
     )
 
 
-def _reachable(caller: Caller, image: Image) -> dict[int, Endpoint]:
+def reachable_brokers(caller: Caller, image: Image) -> dict[int, Endpoint]:
     """Brokers in service, by the endpoint that this listener's clients reach."""
     found = {}
     for broker_id, broker in image.brokers.items():

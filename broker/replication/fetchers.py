@@ -13,6 +13,7 @@ from broker.replication.fetch_session import Key
 from broker.replication.fetcher import FetchSettings, Followed, LeaderFetcher
 from broker.replication.follower import PartitionFollower
 from broker.replication.replica import Replica
+from metadata.broker_settings import throttle_bytes_per_s
 from metadata.delta import Delta
 from metadata.image import Broker, Endpoint, Image, Partition
 
@@ -61,7 +62,7 @@ class Fetchers:
     def see(self, image: Image, delta: Delta) -> None:
         """A new image: leaders may have moved to another place, the throttle may have changed."""
         now_s = asyncio.get_running_loop().time()
-        if self._settings.throttle.limit(image.replication_throttle_bytes_per_s, now_s=now_s):
+        if self._settings.throttle.limit(throttle_bytes_per_s(image, self._settings.broker_id), now_s=now_s):
             for followed in self._followed.values():
                 if followed.is_throttled:
                     self._fetchers[followed.core.leader_id].ask_again(followed.key)

@@ -261,6 +261,9 @@ class SimulatedStorage:
     def free_bytes(self, path: str) -> int:
         return max(0, self.capacity_bytes - sum(len(self.file(name).live) for name in self.paths()))
 
+    def total_bytes(self, path: str) -> int:
+        return self.capacity_bytes
+
     def lock(self, path: str) -> int:
         handle = self.open(path, create=True)
         if path in self._locks.values():
