@@ -61,6 +61,7 @@ class Heartbeats:
         self._wants_shutdown = False
         self._log = logger()
         self.broker_epoch: int | None = None
+        self._heard_s: float | None = None
         self.may_shut_down = asyncio.Event()
         quorum.on_role_change(self._role_changed)
 
@@ -76,6 +77,14 @@ class Heartbeats:
             except (OutcomeUnknownError, OutcomeUnknown, TimeoutError) as unknown:
                 self._log.info("registration or heartbeat unanswered", reason=str(unknown))
             await self._rest()
+
+    def is_heard(self, session_timeout_ms: int) -> bool:
+        """Whether a heartbeat that was answered had been sent within the session timeout: nobody can have fenced us.
+
+        Counted from before it was sent, by this machine's monotonic clock, which goes on while the process is stopped.
+        """
+        now_s = asyncio.get_running_loop().time()
+        return self._heard_s is not None and 1000 * (now_s - self._heard_s) < session_timeout_ms
 
     def lost(self, loss: Loss, replicas: Replicas) -> None:
         """Tell the controller soon that this broker cannot vouch for these replicas."""
@@ -136,8 +145,10 @@ class Heartbeats:
             wants_shutdown=self._wants_shutdown,
             reported_lost_replicas=True,
         )
+        sent_s = asyncio.get_running_loop().time()
         answer = await self._link.ask(heartbeat, timeout_s=max(1.0, 2 * self._interval_s))
         assert isinstance(answer, HeartbeatAnswer), answer
+        self._heard_s = sent_s
         if self._wants_shutdown and answer.should_shut_down:
             self.may_shut_down.set()
         elif self._wants_shutdown or not answer.is_caught_up:

@@ -30,7 +30,8 @@ from broker.producer_ids import ProducerIds
 from broker.reconciler import Reconciler
 from broker.replication.fetcher import FetchSettings
 from broker.replication.fetchers import Fetchers
-from broker.replication.replica import Replica, Surroundings
+from broker.replication.replica import Replica
+from broker.replication.surroundings import Surroundings
 from broker.replication.throttle import ReplicationThrottle
 from broker.waiting_room import WaitingRoom
 from kraft.quorum import MetadataQuorum  # noqa: TC001 - a public attribute's type
@@ -280,7 +281,11 @@ class Node:
             epoch_in_service=self._epoch_in_service,
             wants_in_sync_change=self._in_sync_changes.consider,
             damaged=self._damaged,
+            is_heard=self._is_heard,
         )
+
+    def _is_heard(self) -> bool:
+        return self._heartbeats is not None and self._heartbeats.is_heard(self.config.broker_session_timeout_ms)
 
     def _group_host(self, config: NodeConfig) -> GroupHost:
         """The coordinators of consumer groups whose offsets this broker leads."""

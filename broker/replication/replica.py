@@ -9,30 +9,30 @@ this broker leads the partition. Invariants:
   answered "unknown", never "failed" (S15).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from broker.clock import Clock
 from broker.errors import ExpectedOffsetError, OutcomeUnknownError
 from broker.replication.divergence import NO_EPOCH, EpochEnd
 from broker.replication.leader import (
     Acknowledged,
     Diverging,
-    EpochInService,
     FollowerFetch,
     FollowerState,
     OutOfRange,
     PartitionLeader,
 )
-from broker.waiting_room import WaitingRoom
+from broker.replication.surroundings import Surroundings
 from logstore.log_answers import Appended, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from logstore.partition_log import PartitionLog
 from metadata.image import Partition
 from metadata.requests import InSyncReplicasChange
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import check_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
@@ -49,22 +49,6 @@ class Fetched:
     log_end_offset: int
     diverging: EpochEnd | None = None
     """Where the log of whoever asked parts from this one (KIP-320); then the slice is empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What all replicas of a broker share."""
-
-    broker_id: int
-    clock: Clock
-    waiting_room: WaitingRoom
-    lag_time_max_ms: int
-    epoch_in_service: EpochInService
-    """By the image of now: who may join in-sync replicas, and in which broker epoch."""
-    wants_in_sync_change: Callable[["Replica"], None]
-    """A leader's in-sync replicas may change: `wanted_in_sync_change` is to be asked soon."""
-    damaged: Callable[["Replica"], None]
-    """A read met damage (S18); told again and again."""
 
 
 class Replica:
@@ -263,9 +247,12 @@ class Replica:
             )
         batches = check_batches(buffer, max_batch_bytes=log.config.max_message_bytes)
         if expected_offset is not None and expected_offset != log.log_end_offset and not log.duplicate_of(batches):
-            raise ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=log.log_end_offset)
+            refused = ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=log.log_end_offset)
+            raise self._of.told(refused, self.name)
         try:
             appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._of.clock.wall_ms())
+        except RefusedError as refused:
+            raise self._of.told(refused, self.name) from None
         except OSError as error:
             raise OutcomeUnknownError(
                 ErrorCode.KAFKA_STORAGE_ERROR,

@@ -4,7 +4,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from broker.heartbeats import Heartbeats
-from metadata.answers import AdminAnswer, Done, PartitionRefusal, PartitionsChanged
+from metadata.answers import AdminAnswer, Done, HeartbeatAnswer, PartitionRefusal, PartitionsChanged
 from metadata.image import Endpoint, Image
 from metadata.requests import LostReplicasRequest, RegistrationRequest
 from wire.errors import ErrorCode
@@ -21,11 +21,14 @@ class FakeLink:
 
     async def ask(self, request: LostReplicasRequest, *, timeout_s: float) -> AdminAnswer:
         assert timeout_s > 0
-        self.reported.append(request.replicas)
+        if isinstance(request, LostReplicasRequest):
+            self.reported.append(request.replicas)
         return self._answers.pop(0)
 
 
 class FakeQuorum:
+    last_applied = 1
+
     def on_role_change(self, _heard: object) -> None:
         pass
 
@@ -72,3 +75,14 @@ async def test_what_was_taken_note_of_is_reported_once() -> None:
     await beating._report_losses(3)
     await beating._report_losses(3)
     assert 1 == len(link.reported)
+
+
+async def test_s15_a_broker_is_heard_for_a_session_from_when_it_sent_and_not_longer() -> None:
+    """The answer may have taken long, and the process may have been stopped: it counts from before both."""
+    link = FakeLink(HeartbeatAnswer(index=1, is_caught_up=True, is_fenced=False, should_shut_down=False))
+    beats = heartbeats(link)
+    assert not beats.is_heard(60_000)
+    beats.broker_epoch = 10
+    await beats._beat()
+    assert beats.is_heard(60_000)
+    assert not beats.is_heard(0)

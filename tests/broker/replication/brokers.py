@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 from broker.clock import SystemClock
 from broker.replication.fetcher import FetchSettings
 from broker.replication.fetchers import Fetchers
-from broker.replication.replica import Replica, Surroundings
+from broker.replication.replica import Replica
+from broker.replication.surroundings import Surroundings
 from broker.replication.throttle import ReplicationThrottle
 from broker.waiting_room import WaitingRoom
 from logstore.flusher import Flusher
@@ -84,6 +85,7 @@ class TestBroker:
             epoch_in_service=self.in_service.get,
             wants_in_sync_change=self.wanting.append,
             damaged=lambda _: None,
+            is_heard=lambda: True,
         )
         known = {
             "max_wait_ms": 500,

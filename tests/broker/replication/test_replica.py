@@ -10,7 +10,8 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.errors import ExpectedOffsetError, OutcomeUnknownError
-from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica, Surroundings
+from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
+from broker.replication.surroundings import Surroundings
 from broker.waiting_room import WaitingRoom
 from logstore.flusher import Flusher
 from logstore.log_answers import OffsetOutOfRangeError
@@ -61,6 +62,7 @@ class Partition:
         self.disk = disk
         self.storage = storage
         self.log = directory.create_log(uuid.uuid4(), "pay", 0, LogConfig())
+        self.is_heard = True
         self.wanting: list[Replica] = []
         self.damaged: list[Replica] = []
         surroundings = Surroundings(
@@ -71,6 +73,7 @@ class Partition:
             epoch_in_service={2: 20, 3: 30}.get,
             wants_in_sync_change=self.wanting.append,
             damaged=self.damaged.append,
+            is_heard=lambda: self.is_heard,
         )
         self.replica = Replica(self.log, surroundings)
 
@@ -133,6 +136,24 @@ async def test_s15_a_timeout_is_unknown_and_the_record_may_still_come(partition:
     assert ErrorCode.REQUEST_TIMED_OUT == unknown.value.code
     partition.disk.sync()
     assert 1 == replica.high_watermark
+
+
+async def test_s15_a_leader_that_may_be_deposed_refuses_no_sequence_for_good(partition: Partition) -> None:
+    """Stopped for longer than its session it has a successor, who wrote what is missing here: 409 would be final."""
+    replica = partition.lead()
+    sent = build_batch([(None, b"a", (), 1_000)], producer_id=5, producer_epoch=0, base_sequence=0)
+    await replica.append(sent, acks=ACKS_LEADER, timeout_ms=0)
+    after_a_gap = build_batch([(None, b"c", (), 1_000)], producer_id=5, producer_epoch=0, base_sequence=2)
+    with pytest.raises(RefusedError) as refused:
+        await replica.append(after_a_gap, acks=ACKS_ALL, timeout_ms=0)
+    assert ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER == refused.value.code
+    partition.is_heard = False
+    for refused_append in ({"buffer": after_a_gap}, {"buffer": batch(b"x"), "expected_offset": 7}):
+        with pytest.raises(RefusedError, match="may not lead pay-0 any more") as refused:
+            await replica.append(**refused_append, acks=ACKS_ALL, timeout_ms=0)
+        assert ErrorCode.NOT_LEADER_OR_FOLLOWER == refused.value.code
+        assert not isinstance(refused.value, ExpectedOffsetError)
+    assert 1 == replica.log.log_end_offset
 
 
 async def test_s7_losing_the_replica_before_the_sync_is_unknown(partition: Partition) -> None:

@@ -1,0 +1,50 @@
+"""What all replicas of a broker share.
+
+Owns the question whether this broker's word about a partition's end counts. A leader that was away (stopped, cut off)
+may have a successor of whom it has not heard: what it writes is never acknowledged (S2, S7), but what it refuses for
+the sake of its own log's end may well be in order there. Such a refusal is told as what it is: ask the leader.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from broker.clock import Clock
+from broker.errors import ExpectedOffsetError
+from broker.replication.leader import EpochInService
+from broker.waiting_room import WaitingRoom
+from wire.errors import ErrorCode, RefusedError
+
+if TYPE_CHECKING:
+    from broker.replication.replica import Replica
+
+BY_THE_LOG_END: Final = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER})
+"""Refusals that a writer takes for final, and that only the true leader's log can justify; `expected_offset` too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Handed to each replica; the same for all."""
+
+    broker_id: int
+    clock: Clock
+    waiting_room: WaitingRoom
+    lag_time_max_ms: int
+    epoch_in_service: EpochInService
+    """By the image of now: who may join in-sync replicas, and in which broker epoch."""
+    wants_in_sync_change: Callable[["Replica"], None]
+    """A leader's in-sync replicas may change: `wanted_in_sync_change` is to be asked soon."""
+    damaged: Callable[["Replica"], None]
+    """A read met damage (S18); told again and again."""
+    is_heard: Callable[[], bool]
+    """The controller has heard this broker so lately that it cannot have been fenced since (see `Heartbeats`)."""
+
+    def told(self, refused: RefusedError, name: str) -> RefusedError:
+        """`refused`; where its reason is a log end that may be an old one, that the leader has to be asked (S15)."""
+        if self.is_heard() or not (refused.code in BY_THE_LOG_END or isinstance(refused, ExpectedOffsetError)):
+            return refused
+        return RefusedError(
+            ErrorCode.NOT_LEADER_OR_FOLLOWER,
+            f"broker {self.broker_id} was not heard by the controller for a while and may not lead {name} any more: "
+            "nothing was written, ask again",
+        )
