@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import power_cut
-from tests.faults.battlefield import Battlefield
+from tests.faults.battlefield import HEALED_S, Battlefield
 from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.corruption import corrupt
 from tests.faults.harness import KRAFT, Node, wait_until
@@ -258,6 +258,36 @@ def corruption(strike: Strike) -> Iterator[None]:
         damage.take_back()
     strike.field.start_dead()
     damage.close()
+    if damage.kind in {"segment", "index", "epochs"}:
+        _read_through(strike, damage.file)
+
+
+def _read_through(strike: Strike, file: Path) -> None:
+    """Make the victim lead what was damaged, and read it there: damage shows, nothing wrong is served (S18)."""
+    partition = int(file.parent.name.partition(".")[0].rpartition("-")[2])
+
+    def leads() -> bool:
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, subprocess.TimeoutExpired):
+            kraft(
+                strike,
+                "partition",
+                "transfer-leader",
+                f"{strike.topic}-{partition}",
+                "--to",
+                str(strike.victim.node_id),
+            )
+            return True
+        return False
+
+    wait_until(
+        leads, f"node {strike.victim.node_id} leads {strike.topic}-{partition} when asked to", timeout_s=HEALED_S
+    )
+    offset = 0
+    with strike.victim.client() as client:
+        while (polled := client.poll(strike.topic, partition, offset)) is not None and polled.records:
+            strike.history.append(polled)
+            offset = polled.records[-1][0] + 1
+            strike.told["records read through a damaged leader"] += len(polled.records)
 
 
 # --- clocks, and operators -------------------------------------------------------------------------------------------

@@ -95,6 +95,8 @@ class Node:
                 start_new_session=True,
             )
         self.pid = self._child.pid
+        started = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        (self.directory / "pid").write_text(f"{self.pid} {started}\n", encoding="ascii")
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         wait_until(

@@ -1,0 +1,63 @@
+"""The table of a campaign counts what was, kind by kind, and hides nothing."""
+
+import argparse
+
+from tests.faults.campaign_table import line
+from tests.faults.checker import Violation
+from tests.faults.history import Outcome, Send
+from tests.faults.tally import Cycle, Tally, longest_silence_s
+
+
+def sent(at_s: float, outcome: Outcome = Outcome.ACKNOWLEDGED, partition: str = "t-0") -> Send:
+    offsets = (int(at_s * 10),) if outcome is Outcome.ACKNOWLEDGED else ()
+    return Send(partition, (f"{partition}/{at_s}",), at_s, at_s + 0.05, outcome, offsets)
+
+
+HISTORY = [
+    sent(0.1), sent(0.5), sent(1.2, Outcome.UNKNOWN), sent(1.3, Outcome.REFUSED), sent(1.4), sent(3.4), sent(5.0),
+    sent(6.0, Outcome.REFUSED),
+]  # fmt: skip
+CYCLES = [Cycle(("kill", "loss"), 1.0, 3.0, hit_leader=True, heal_s=0.5)]
+
+
+def test_what_overlaps_a_fault_counts_for_its_kinds_and_the_rest_as_quiet():
+    tally = Tally()
+    tally.add(HISTORY, CYCLES, [])
+    assert (1, 1, 1, 1) == (
+        tally.rows["kill"].cycles,
+        tally.rows["kill"].acknowledged,
+        tally.rows["kill"].refused,
+        tally.rows["loss"].unknown,
+    )
+    assert (5, 2, 1) == (tally.rows["all"].acknowledged, tally.rows["all"].refused, tally.rows["all"].unknown)
+    assert 0.8 == tally.outside_share
+    assert 1 == tally.hit_leader
+
+
+def test_the_longest_silence_is_between_acknowledgements_that_touch_the_fault():
+    assert 2.0 == round(longest_silence_s(HISTORY, 1.0, 3.0), 6)
+    assert 0.0 == longest_silence_s([], 1.0, 3.0)
+
+
+def test_a_violation_is_blamed_on_every_kind_of_its_round_and_shows_in_the_table():
+    tally = Tally()
+    found = [
+        Violation("lost-write", "t-0", "..."),
+        Violation("duplicate", "t-0", "..."),
+        Violation("phantom", "t-0", ""),
+    ]
+    tally.add(HISTORY, CYCLES, found)
+    for name in ("kill", "loss", "all"):
+        assert (1, 1, 1) == (tally.rows[name].lost, tally.rows[name].duplicated, tally.rows[name].diverged)
+    lines = tally.table().splitlines()
+    assert ["fault", "kill", "loss", "all"] == [text.split()[0] for text in lines]
+    assert "2.0 s" in lines[-1]
+
+
+def test_a_campaign_is_one_line_of_the_committed_table():
+    tally = Tally()
+    tally.add(HISTORY, CYCLES, [])
+    options = argparse.Namespace(minutes=10.0, nodes=3, only=None)
+    assert ("| 2026-01-31 | abc1234 | 10 | 3 | all | 7 | 1 | 1 | 5 | 2 | 1 | 80.0% | 0 | 0 | 0 | 2.0 | 0.5 |") == line(
+        tally, options, 7, "abc1234", "2026-01-31"
+    )
