@@ -86,6 +86,7 @@ class Campaign:
             raise
         finally:
             self.tally.add(workload.history, cycles, self.found)
+            self.told["acknowledged without an offset"] += workload.placeless
             save(workload.history, self.directory / f"{topic}.jsonl")
         if not self.found:
             delete(self.field, topic)
@@ -255,7 +256,7 @@ def show(campaign: Campaign) -> None:
         f"{tally.records:,} records acknowledged; {tally.hit_leader} of {cycles} cycles hit a leader or the controller "
         f"with requests in flight; outside of faults {tally.outside_share:.1%} of requests were acknowledged"
     )
-    for what, count in sorted(campaign.told.items()):
+    for what, count in sorted((+campaign.told).items()):
         say(f"  {count} x {what}")
     for violation in campaign.found[:VIOLATIONS_SHOWN]:
         say(f"FOUND {violation.name} in {violation.partition}: {violation.what}")

@@ -38,6 +38,8 @@ class _Partition:
     reference: Final | None = None
     odd_sends: list[Send] = field(default_factory=list)
     """Acknowledged, and not found where they were said to be."""
+    unplaced: list[Send] = field(default_factory=list)
+    """Acknowledged as written before, and nobody said where."""
     odd_polls: list[Poll] = field(default_factory=list)
     odd_finals: list[Final] = field(default_factory=list)
     send_of: dict[str, Send] = field(default_factory=dict)
@@ -50,7 +52,9 @@ class _Partition:
         log = reference.records if reference else ()
         values = [value for _, value in log]
         for send in self.sends:
-            if send.outcome is Outcome.ACKNOWLEDGED:
+            if send.outcome is Outcome.ACKNOWLEDGED and not send.offsets:
+                self.unplaced.append(send)
+            elif send.outcome is Outcome.ACKNOWLEDGED:
                 first = send.offsets[0] - start
                 lies_there = first >= 0 and values[first : first + len(send.values)] == list(send.values)
                 if not lies_there or not _is_contiguous(
@@ -120,7 +124,7 @@ def check_topics(history: Iterable[Operation], found: Mapping[str, str]) -> list
 
 def _check_partition(partition: _Partition, home: Mapping[str, str]) -> Iterator[Violation]:
     partition.sort_out()
-    for rule in (_one_value_per_offset, _one_offset_per_value, _acknowledged_survive, _read_survive):
+    for rule in (_one_value_per_offset, _one_offset_per_value, _acknowledged_survive, _unplaced_survive, _read_survive):
         yield from rule(partition)
     yield from _only_what_was_sent(partition, home)
     for rule in (_reads_follow_sends, _reads_are_whole, _sends_are_whole, _real_time_order):
@@ -158,12 +162,21 @@ def _acknowledged_survive(partition: _Partition) -> Iterator[Violation]:
         kept = dict(final.records) if suspects else {}
         name = "lost-write" if final.source == "leader" else "acked-not-on-replica"
         for send in suspects:
-            if send.outcome is Outcome.ACKNOWLEDGED:
+            if send.outcome is Outcome.ACKNOWLEDGED and send.offsets:
                 for offset, value in zip(send.offsets, send.values, strict=True):
                     if offset >= final.log_start_offset and kept.get(offset) != value:
                         found = kept.get(offset, "nothing")
                         what = f"{value} was acknowledged at {offset}, where {final.source} has {found}"
                         yield Violation(name, partition.name, what)
+
+
+def _unplaced_survive(partition: _Partition) -> Iterator[Violation]:
+    for final in partition.judged_finals if partition.unplaced else ():
+        kept = {value for _, value in final.records}
+        for send in partition.unplaced:
+            if final.log_start_offset == 0 and not kept.issuperset(send.values):
+                name = "lost-write" if final.source == "leader" else "acked-not-on-replica"
+                yield Violation(name, partition.name, f"{send.values[0]}... was acknowledged, {final.source} lacks it")
 
 
 def _read_survive(partition: _Partition) -> Iterator[Violation]:

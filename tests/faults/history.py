@@ -23,7 +23,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Values sent into one partition as one batch, in this order; `offsets` where they were acknowledged."""
+    """Values sent into one partition as one batch, in this order; `offsets` where they were acknowledged.
+
+    Acknowledged without offsets: they lie there, written by an earlier try, and nobody said where.
+    """
 
     partition: str
     values: tuple[str, ...]

@@ -31,6 +31,7 @@ class ReplicatedWorkload(Workload):
         super().__init__(ports, topic, partitions, chance)
         self.in_flight = 0
         self.retried = 0
+        self.placeless = 0
         self._bootstrap = ",".join(f"127.0.0.1:{port}" for port in kafka_ports)
 
     def start_replicated(self, *, idempotent: int = 2, kafka: int = 1, consumers: int = 0) -> None:
@@ -114,7 +115,12 @@ class ReplicatedWorkload(Workload):
             key = f"{self._topic}-{partition}"
             ended_s = time.monotonic()
             if error is None:
-                self._note([Send(key, (value,), began_s, ended_s, Outcome.ACKNOWLEDGED, (message.offset(),))])
+                offset = (
+                    message.offset()
+                )  # none where a batch sent again was too old for the broker to say where it lies
+                offsets = () if offset is None or offset < 0 else (offset,)
+                self.placeless += not offsets
+                self._note([Send(key, (value,), began_s, ended_s, Outcome.ACKNOWLEDGED, offsets)])
             else:
                 self.history.append(Send(key, (value,), began_s, ended_s, Outcome.UNKNOWN))
 

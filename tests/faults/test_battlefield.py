@@ -20,8 +20,6 @@ from tests.faults.replica_logs import equal_replicas
 TOPIC = "payments"
 PARTITIONS = 2
 HEALED_S = 90.0
-FAST = {"partition"}
-"""One that needs the proxies; the others take longer than a fast test may."""
 
 
 @pytest.fixture
@@ -48,10 +46,10 @@ def is_written(field: Battlefield, history: list[Operation], label: str) -> bool
     return history[-1].outcome is Outcome.ACKNOWLEDGED
 
 
+@pytest.mark.long
+@pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.long) for name in KINDS]
-)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_fault_of_each_kind_loses_nothing_and_heals(field: Battlefield, chance: random.Random, name: str):
     """S1, S6, L1."""
     if needs_compiler(name) and not calls_can_fail():

@@ -170,6 +170,14 @@ def test_a_value_in_reversed_order_within_its_batch_is_torn():
     assert "torn-send" in names(history)
 
 
+def test_what_was_acknowledged_without_an_offset_has_to_be_somewhere():
+    history = clean()
+    history["first"] = replace(history["first"], offsets=())
+    assert set() == names(history)
+    history["vanished"] = replace(history["vanished"], outcome=Outcome.ACKNOWLEDGED)
+    assert {"lost-write"} == names(history)
+
+
 def test_an_offset_acknowledged_twice_is_inconsistent():
     history = clean()
     history["again"] = Send("t-0", ("z",), 7.0, 8.0, Outcome.ACKNOWLEDGED, (2,))
