@@ -273,7 +273,10 @@ class Reconciler:
         for partition in range(len(topic.partitions)):
             replica = self.replicas.get((topic.topic_id, partition))
             if replica is not None:
-                replica.log.config = config
+                log, was_relaxed = replica.log, replica.log.config.flush_messages > 1
+                log.config = config
+                if was_relaxed and config.flush_messages <= 1 and log.synced_end_offset < log.log_end_offset:
+                    log.sync_again()  # what counted unsynced until now (S2)
                 self._look_at([replica.key])  # min.insync.replicas decides when the high watermark moves
 
     def config_of(self, topic_id: UUID, _topic_name: str) -> LogConfig:

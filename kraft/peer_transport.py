@@ -201,7 +201,11 @@ class PeerTransport(Transport):  # type: ignore[misc]  # pysyncobj carries no ty
                     port,
                     ssl=self._client_tls,
                 )
-        except (OSError, TimeoutError) as error:
+        except (
+            OSError,
+            ValueError,
+            OverflowError,
+        ) as error:  # what is no host's name or no port
             self._note_refusal(node_id, f"cannot reach {host}:{port}: {error or type(error).__name__}")
             return None
         try:

@@ -354,6 +354,8 @@ class LeaderFetcher:
     def _request(self, asked: SessionRequest) -> FetchRequest:
         settings = self._settings
         topics: defaultdict[UUID, list[FetchPartition]] = defaultdict(list)
+        throttled = self._throttled()
+        bite_bytes = min(settings.throttle.bite_bytes(len(throttled)), settings.partition_max_bytes)
         for (topic_id, partition), position in asked.changed.items():
             one = FetchPartition(
                 partition=partition,
@@ -361,7 +363,7 @@ class LeaderFetcher:
                 fetch_offset=position.fetch_offset,
                 last_fetched_epoch=position.last_fetched_epoch,
                 log_start_offset=position.log_start_offset,
-                partition_max_bytes=settings.partition_max_bytes,
+                partition_max_bytes=bite_bytes if (topic_id, partition) in throttled else settings.partition_max_bytes,
             )
             topics[topic_id].append(one)
         forgotten: defaultdict[UUID, list[int]] = defaultdict(list)
@@ -381,6 +383,12 @@ class LeaderFetcher:
             topics=[FetchTopic(topic_id=topic_id, partitions=found) for topic_id, found in topics.items()],
             forgotten_topics_data=[ForgottenTopic(topic_id=t, partitions=found) for t, found in forgotten.items()],
         )
+
+    def _throttled(self) -> frozenset[Key]:
+        """What is asked for and may be copied no faster than there is a limit for now."""
+        if not self._settings.throttle.is_limited:
+            return frozenset()
+        return frozenset(key for key in self._session.wanted if self._followed[key].is_throttled)
 
     def _max_wait_ms(self) -> int:
         """The leader may be silent for so long; less where a partition that waits here is due sooner."""

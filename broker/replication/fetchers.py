@@ -30,6 +30,7 @@ class Fetchers:
         self._followed: dict[Key, Followed] = {}
         self._fetchers: dict[int, LeaderFetcher] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._removed: set[int] = set()
 
     def follow(self, replica: Replica, state: Partition, leader: Broker) -> None:
         """Copy this partition of `leader`, in the leader epoch of `state`."""
@@ -52,7 +53,9 @@ class Fetchers:
     def unfollow(self, key: Key) -> None:
         """Copy this partition no more; no effect where it is not followed."""
         if (known := self._followed.pop(key, None)) is not None:
-            self._fetchers[known.core.leader_id].unfollow(known)
+            leader_id = known.core.leader_id
+            self._fetchers[leader_id].unfollow(known)
+            self._end_if_useless(leader_id)
 
     def leader_of(self, key: Key) -> int | None:
         """The broker of which this partition is copied now."""
@@ -69,10 +72,18 @@ class Fetchers:
         for broker_id in delta.changed_brokers & self._fetchers.keys():
             broker = image.brokers.get(broker_id)
             if broker is not None:
+                self._removed.discard(broker_id)
                 self._fetchers[broker_id].found_at(replication_endpoint(broker))
-            elif self._fetchers[broker_id].is_idle:
-                del self._fetchers[broker_id]
-                self._tasks.pop(broker_id).cancel()
+            else:
+                self._removed.add(broker_id)
+                self._end_if_useless(broker_id)
+
+    def _end_if_useless(self, broker_id: int) -> None:
+        """A broker that is in no image any more leads nothing; what is followed of it still finds its next leader."""
+        if broker_id in self._removed and self._fetchers[broker_id].is_idle:
+            self._removed.discard(broker_id)
+            del self._fetchers[broker_id]
+            self._tasks.pop(broker_id).cancel()
 
     def _fetcher(self, leader: Broker) -> LeaderFetcher:
         fetcher = self._fetchers.get(leader.broker_id)

@@ -7,6 +7,7 @@ one fetch brings may exceed what was left; the debt is waited off. Time is an ar
 from typing import Final
 
 BURST_S: Final = 1.0
+UNLIMITED_BYTES: Final = 0x7FFFFFFF
 
 
 class ReplicationThrottle:
@@ -32,6 +33,18 @@ class ReplicationThrottle:
         self._left_bytes = min(self._left_bytes + (now_s - self._filled_s) * rate, BURST_S * rate)
         self._filled_s = now_s
         return max(0.0, -self._left_bytes / rate)
+
+    @property
+    def is_limited(self) -> bool:
+        return self._bytes_per_s is not None
+
+    def bite_bytes(self, partitions: int) -> int:
+        """What one of so many partitions should bring in one fetch, so that together they stay near a second's worth:
+        else a copy at a small rate would stand still for long, and then jump.
+        """
+        if self._bytes_per_s is None:
+            return UNLIMITED_BYTES
+        return max(int(self._bytes_per_s * BURST_S) // max(partitions, 1), 1)
 
     def spent(self, size_bytes: int) -> None:
         """So much was fetched."""

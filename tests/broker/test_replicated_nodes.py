@@ -161,6 +161,20 @@ async def test_a_lower_minimum_takes_effect_at_once(tmp_path: Path) -> None:
         await three.send(topic_id, b"b")
 
 
+async def test_s2_what_counted_unsynced_is_synced_once_the_topic_asks_for_it(tmp_path: Path) -> None:
+    """From here on a power cut takes nothing back, also of what was acknowledged before the change."""
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, flush_messages="1000")
+        await three.send(topic_id, b"a")
+        logs = [node.replica(topic_id, 0).log for node in three.nodes.values()]
+        await until(lambda: all(log.high_watermark == 1 for log in logs))
+        assert [0, 0, 0] == [log.synced_end_offset for log in logs]
+        change = AlterConfigsRequest(name="pay", changes=(ConfigChange(name="flush.messages", value="1"),))
+        await three.nodes[1].admin(change, timeout_s=20)
+        await until(lambda: all(log.synced_end_offset == 1 for log in logs))
+        await three.send(topic_id, b"b")
+
+
 async def test_a_wiped_broker_comes_back_as_a_fresh_replica(tmp_path: Path) -> None:
     async with three_nodes(tmp_path) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")

@@ -407,6 +407,18 @@ class TestRequests:
         answer_with(three, lambda *_: (Outcome.DONE, b"here"))
         assert b"here" == await two.transport.requests.call(3, Channel.NODE, b"", timeout_s=5)
 
+    @pytest.mark.parametrize("nowhere", [("a..b", 1), ("x" * 64 + ".example", 1), ("127.0.0.1", 1 << 20)])
+    async def test_a_node_that_advertises_what_is_no_address_is_dialed_again_where_it_is(
+        self, start, tmp_path, nowhere, monkeypatch
+    ):
+        monkeypatch.setattr(peer_transport, "LAST_RETRY_S", 0.05)
+        configs = quorum_configs(tmp_path, voters=1, observers=2)
+        _, three = await start(configs[2]), await start(configs[3])
+        three.transport.set_peer_endpoint(2, *nowhere)
+        await until(lambda: 2 in three.transport._refusals)
+        three.transport.set_peer_endpoint(2, *configs[2].listen)
+        await until(lambda: 2 in three.transport.connected_ids())
+
 
 def test_running_out_of_descriptors_costs_a_delay_and_never_the_listener(tmp_path):
     """Stock pysyncobj unbinds its listener for good at the first EMFILE."""

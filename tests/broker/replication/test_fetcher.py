@@ -10,8 +10,18 @@ from broker.replication.fetcher import STALE_POLL_S
 from broker.replication.follower import FetchPosition, PartitionFollower
 from broker.replication.leader_connection import open_connection
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
-from metadata.image import Endpoint
-from tests.broker.replication.brokers import TOPIC_ID, batch, brokers, flip_a_bit, state_of, until, values_of
+from metadata.delta import Delta
+from metadata.image import Endpoint, Image
+from tests.broker.replication.brokers import (
+    CLUSTER_ID,
+    TOPIC_ID,
+    batch,
+    brokers,
+    flip_a_bit,
+    state_of,
+    until,
+    values_of,
+)
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -163,6 +173,43 @@ async def test_a_throttled_replica_keeps_to_its_rate_and_holds_up_nobody(tmp_pat
             await one.replica(1).append(batch(b"%d" % n), acks=ACKS_ALL, timeout_ms=20_000)
         await until(lambda: follower.log.log_end_offset == 30)
         assert asyncio.get_running_loop().time() - began_s > 1.0, "30 KB at 20 KB/s"
+
+
+async def test_a_throttled_copy_goes_on_in_small_steps(tmp_path: Path) -> None:
+    """Not in one bite of a MiB, after which the debt is waited off for many seconds."""
+    async with brokers(tmp_path, 2) as (one, two):
+        two.throttle.limit(20_000, now_s=asyncio.get_running_loop().time())
+        adding = state_of((1, 2), in_sync_replicas=(1,), adding_replicas=(2,))
+        leader = one.lead(adding, min_in_sync_replicas=1)
+        for _ in range(500):
+            await leader.append(batch(b"x" * 1000), acks=ACKS_LEADER, timeout_ms=0)
+        follower = two.follow(one, adding)
+        await until(lambda: follower.log.log_end_offset)
+        assert {20_000} == {p.partition_max_bytes for ask in one.doors.asked for t in ask.topics for p in t.partitions}
+        two.throttle.limit(None, now_s=asyncio.get_running_loop().time())
+        two.fetchers.unfollow(follower.key)
+        two.follow(one, adding)
+        await until(lambda: follower.log.log_end_offset == 500)
+
+
+async def test_nobody_goes_on_looking_for_a_broker_that_was_removed(tmp_path: Path) -> None:
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        for partition in (0, 1):
+            one.lead(state, partition)
+            two.follow(one, state, partition)
+        await until(lambda: one.doors.asked)
+        image = Image.empty(CLUSTER_ID)
+        two.fetchers.see(image, Delta(changed_brokers=frozenset((1,))))
+        assert [1] == list(two.fetchers._fetchers), "its partitions find their next leader later"
+        (task,) = two.fetchers._tasks.values()
+        two.fetchers.unfollow((TOPIC_ID, 0))
+        assert two.fetchers._fetchers
+        two.fetchers.unfollow((TOPIC_ID, 1))
+        assert not two.fetchers._fetchers
+        await until(task.done)
+        two.follow(one, state, 0)  # it came back under its id
+        await until(lambda: two.fetchers._fetchers)
 
 
 async def test_s18_a_leader_whose_disk_breaks_a_fresh_record_finds_it_out(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_no_promise_is_broken_whatever_fails() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_no_promise_is_broken_in_many_more_runs() -> None:
     explore(range(FIRST_SEED, FIRST_SEED + LONG_SEEDS))
 

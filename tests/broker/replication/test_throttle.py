@@ -45,3 +45,12 @@ def test_a_new_limit_forgives_the_debt_of_the_old_one() -> None:
     assert throttle.limit(None, now_s=1)
     assert 0 == throttle.wait_s(1)
     assert not throttle.limit(None, now_s=2)
+
+
+def test_the_partitions_of_one_fetch_bring_about_a_seconds_worth_together() -> None:
+    throttle = ReplicationThrottle()
+    assert throttle.bite_bytes(3) > 1 << 30
+    throttle.limit(30_000, now_s=0)
+    assert 30_000 == throttle.bite_bytes(1)
+    assert 10_000 == throttle.bite_bytes(3)
+    assert 1 == throttle.bite_bytes(100_000)
