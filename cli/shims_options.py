@@ -1,5 +1,6 @@
 """What the options of Kafka's tools have in common, and how the shims read them."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,7 +45,8 @@ def matching_topics(chosen: Sequence[Server] | None, pattern_text: str, *, exclu
         pattern = re.compile(pattern_text.strip("'\"").replace(",", "|"))
     except re.error as error:
         raise click.UsageError(f"{pattern_text}: no regular expression: {error}") from None
-    client = HttpClient(chosen or servers(Invocation()))
+    usual = Invocation(bootstrap_servers=os.environ.get("KRAFT_BOOTSTRAP_SERVER") or None)
+    client = HttpClient(chosen or servers(usual))
     try:
         found = client.get_list(f"{CLUSTER}/topics")
     finally:

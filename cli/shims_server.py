@@ -21,7 +21,7 @@ from cli.node_process import process_identity
 
 STOP_S: Final = 40.0
 """Longer than a node takes to hand over what it leads and to sync."""
-READY_S: Final = 15.0
+READY_S: Final = 30.0
 POLL_INTERVAL_S: Final = 0.02
 _READY: Final = b'"event": "ready"'
 """Of the node's log, which is JSON where no terminal watches."""

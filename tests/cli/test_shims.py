@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -147,14 +148,43 @@ class Tutorial:
         return self.ended(["sh", "-c", line], stdin, expected)
 
 
+SERVER_PROPERTIES = """\
+# as in config/server.properties of a Kafka that had a ZooKeeper
+broker.id=0
+listeners=PLAINTEXT://127.0.0.1:{kafka}
+num.network.threads=3
+log.dirs={folder}/kafka-logs
+num.partitions=1
+offsets.topic.replication.factor=1
+log.retention.hours=168
+zookeeper.connect=localhost:2181
+zookeeper.connection.timeout.ms=18000
+# only because other nodes may run on this machine
+http.listeners=http://127.0.0.1:{http}
+peer.listeners=127.0.0.1:{peer}
+controller.quorum.voters=0@127.0.0.1:{peer}
+"""
+
+
+def free_ports(number):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return ports
+
+
 def test_an_old_tutorial_runs_as_written(tmp_path):
+    """With one addition, KRAFT_BOOTSTRAP_SERVER: the usual cluster of --zookeeper would be that of port 8082."""
+    kafka, http, peer = free_ports(3)
     tutorial = Tutorial(tmp_path)
-    tutorial.ended([*KRAFT, "up", "--any-port", "-q"])
-    port = json.loads((tmp_path / "kraft-data/cluster.json").read_text())["nodes"][0]["kafka_port"]
-    tutorial.ended([*KRAFT, "down", "--timeout", "20"])
+    tutorial.environment["KRAFT_BOOTSTRAP_SERVER"] = f"127.0.0.1:{http}"
+    (tmp_path / "config").mkdir()
+    properties = SERVER_PROPERTIES.format(kafka=kafka, http=http, peer=peer, folder=tmp_path)
+    (tmp_path / "config" / "server.properties").write_text(properties)
 
     assert b"not needed" in tutorial.types("zookeeper-server-start.sh config/zookeeper.properties").stderr
-    tutorial.types("kafka-server-start.sh -daemon kraft-data/node-1/server.properties")
+    tutorial.types("kafka-server-start.sh -daemon config/server.properties")
     try:
         created = tutorial.types(
             "kafka-topics --create --zookeeper localhost:2181 --replication-factor 1 --partitions 1 --topic test"
@@ -162,7 +192,7 @@ def test_an_old_tutorial_runs_as_written(tmp_path):
         assert b"Created topic test.\n" == created.stdout
         assert 1 == len(created.stderr.splitlines())
         lines = b"This is a message\nThis is another message\n"
-        broker = f"localhost:{port}"
+        broker = f"localhost:{kafka}"
         tutorial.types(f"kafka-console-producer.sh --broker-list {broker} --topic test", lines)
         consumer = subprocess.Popen(
             ["sh", "-c", f"exec kafka-console-consumer --bootstrap-server {broker} --topic test --from-beginning"],
@@ -174,7 +204,7 @@ def test_an_old_tutorial_runs_as_written(tmp_path):
             assert consumer.stdout is not None
             assert lines == consumer.stdout.readline() + consumer.stdout.readline()
             consumer.send_signal(signal.SIGINT)
-            assert 130 == consumer.wait(20)
+            assert 130 == consumer.wait(60)
         assert b"test\n" == tutorial.types("kafka-topics.sh --list --zookeeper localhost:2181").stdout
         described = tutorial.types(f"kafka-topics --describe --topic test --bootstrap-server {broker}").stdout
         assert b"PartitionCount: 1" in described
