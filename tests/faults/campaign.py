@@ -11,6 +11,7 @@
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -80,9 +81,12 @@ class Campaign:
                     break
             workload.wait_for_more(PARTITIONS)
             self._judge(topic, workload)
-        except BaseException:
+        except Exception:
             with contextlib.suppress(Exception):
                 workload.stop()
+            raise
+        except BaseException:  # interrupted: nobody waits for clients that wait for nodes
+            workload.abandon()
             raise
         finally:
             self.tally.add(workload.history, cycles, self.found)
@@ -197,6 +201,7 @@ def main() -> int:
             say(f"{name:14} {(kind.__doc__ or '').partition(chr(10))[0]}")
         return 0
     bring_loopback_up()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = random.randrange(2**32) if options.seed is None else options.seed
     can_fail_calls = calls_can_fail()
@@ -211,7 +216,7 @@ def main() -> int:
     try:
         campaign = run(options, names, seed, directory)
         is_clean = not campaign.found
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         say("interrupted: nothing of it is left running")
         is_clean = True
         return 130
@@ -264,5 +269,15 @@ def show(campaign: Campaign) -> None:
         say(f"... and {len(campaign.found) - VIOLATIONS_SHOWN} more")
 
 
+def leave(code: int) -> None:
+    """Everything is closed by now; clients that were abandoned are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        leave(main())
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 2)

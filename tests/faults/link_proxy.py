@@ -10,6 +10,7 @@ its standard input, and ends with it.
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import sys
@@ -174,6 +175,7 @@ async def serve() -> None:
         answer = await proxy.obey(json.loads(line))
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    os._exit(0)  # every connection ends with its sockets; nobody is left to be told
 
 
 if __name__ == "__main__":

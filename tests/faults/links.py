@@ -31,6 +31,7 @@ class Links:
             stdout=subprocess.PIPE,
             cwd=PROJECT,
             text=True,
+            start_new_session=True,  # an interrupt is for the test, which ends this by closing its input
         )
         self._weather: dict[str, Any] = {}
         voters = []

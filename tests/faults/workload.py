@@ -40,9 +40,13 @@ class Workload:
         for index in range(count):
             seed = self._chance.randrange(2**32)
             name = f"{work.__name__.strip('_')}-{index}"
-            thread = threading.Thread(target=self._run, args=(work, name, random.Random(seed)), name=name)
+            thread = threading.Thread(target=self._run, args=(work, name, random.Random(seed)), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def abandon(self) -> None:
+        """Stop without waiting: the threads end with the process."""
+        self._stopping.set()
 
     def stop(self) -> None:
         self._stopping.set()
