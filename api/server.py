@@ -22,6 +22,7 @@ from api.node_tls import NodeTls, read_node_tls
 from broker import descriptors, event_log
 from broker.config import load_config
 from broker.config_values import ConfigError, format_endpoint
+from broker.errors import ForeignMetadataError
 from broker.meta_properties import (
     Formation,
     MetaProperties,
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         return asyncio.run(_serve(config, tls, identity, formation))
     except ConfigError as error:
         return _refuse(error, EXIT_USAGE)
-    except (StartError, DamagedError, RefusedError, OSError) as error:
+    except (StartError, DamagedError, ForeignMetadataError, RefusedError, OSError) as error:
         return _refuse(error, EXIT_FAILURE)
 
 
@@ -253,8 +254,11 @@ class _Process:
         for task in (ready, stop, failed):
             task.cancel()
         if (error := self._node.failure) is not None:
-            self._log.error("node failed", exc_info=error)
-            _refuse(StartError(f"node {self._config.node_id} stops: {error!r}"), EXIT_FAILURE)
+            if isinstance(error, ForeignMetadataError):
+                _refuse(error, EXIT_FAILURE)
+            else:
+                self._log.error("node failed", exc_info=error)
+                _refuse(StartError(f"node {self._config.node_id} stops: {error!r}"), EXIT_FAILURE)
             os._exit(EXIT_FAILURE)  # what is under way is unknown to its callers; waiting for it would not help them
         self._log.info("stopping")
         await self._node.hand_over()

@@ -1,14 +1,16 @@
 """The metadata state machine on its way from the quorum's thread to the node's loop.
 
 Owns the image of this node: the quorum's thread applies committed commands to it, the node's loop sees each new image
-together with the delta since the last one that it saw. Refuses nothing: a command that can't be decoded or applied is a
-bug, the exception stops the node. Invariants: the loop sees images in log order; what it saw is never older than an
-answer that it is given for a proposal or a wait, since those are posted to the loop after the image.
+together with the delta since the last one that it saw. Refuses what another version wrote (`ForeignMetadataError`); a
+command that can't be applied is a bug. Either stops the node. Invariants: the loop sees images in log order; what it
+saw is never older than an answer that it is given for a proposal or a wait, since those are posted to the loop after
+the image.
 """
 
 import threading
 from collections.abc import Callable
 
+from broker.errors import ForeignMetadataError
 from metadata import codec
 from metadata.apply import apply
 from metadata.delta import Delta
@@ -43,7 +45,11 @@ class ClusterImage:
 
     def apply(self, index: int, command: bytes) -> object:
         """On the quorum's thread: apply one committed command; the answer goes back to whoever proposed it."""
-        applied = apply(self._applied, index, codec.decode_proposal(command))
+        try:
+            proposal = codec.decode_proposal(command)
+        except codec.MalformedMetadataError as error:  # every entry has a checksum: so it was written
+            raise ForeignMetadataError(f"entry {index}: {error}") from None
+        applied = apply(self._applied, index, proposal)
         self._show(applied.image, applied.delta)
         return applied.answer
 
@@ -53,7 +59,10 @@ class ClusterImage:
 
     def restore(self, index: int, snapshot: bytes) -> None:
         """On the quorum's thread: become the image of a snapshot."""
-        image = codec.decode_snapshot(snapshot)
+        try:
+            image = codec.decode_snapshot(snapshot)
+        except codec.MalformedMetadataError as error:
+            raise ForeignMetadataError(f"snapshot {index}: {error}") from None
         assert image.cluster_id == self._applied.cluster_id, (image.cluster_id, self._applied.cluster_id)
         assert image.applied_index <= index, (image.applied_index, index)
         self._show(image, Delta.between(self._applied, image))

@@ -1,4 +1,4 @@
-"""The two failures that only a broker can tell: "nobody knows", and "not at that offset".
+"""The failures that only a broker can tell: "nobody knows", "not at that offset", "not of this version".
 
 A refusal (`RefusedError`) means that nothing was written. `OutcomeUnknownError` means that it may have been (S15): the
 caller must not be told "failed".
@@ -14,6 +14,17 @@ class OutcomeUnknownError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class ForeignMetadataError(Exception):
+    """The cluster's metadata is whole, and not in the format of this version: the node stops, and says what to do."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"the cluster's metadata in the node's directory is not in the format of this version of Kraft ({detail}); "
+            "nothing was changed. Start every node with the version that wrote it, or give this version an empty data "
+            "directory: the data of versions under development is not carried over"
+        )
 
 
 class ExpectedOffsetError(RefusedError):

@@ -59,7 +59,10 @@ def load_snapshot(disk: Disk) -> Snapshot | None:
 def read_snapshot_file(disk: Disk) -> tuple[Snapshot, bytes]:
     """The snapshot and the file's bytes, which are what a follower gets; DamagedError where they are not whole."""
     data = disk.read(FILE_NAME)
-    snapshot = None if data is None else decode_snapshot(data)
+    try:
+        snapshot = None if data is None else decode_snapshot(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DamagedError(disk.path(FILE_NAME), f"the snapshot is of another version of Kraft ({error})") from None
     if data is None or snapshot is None:
         raise DamagedError(disk.path(FILE_NAME), "the snapshot is missing or does not match its checksum")
     return snapshot, data

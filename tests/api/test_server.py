@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from kraft import journal
+from kraft.disk import PosixDisk
+from kraft.entry_kinds import EntryKind
 from wire.connection import ClientConnection
 from wire.messages import ApiKey
 from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
@@ -199,6 +203,37 @@ def test_s16_a_voter_that_lost_its_journal_does_not_form_the_cluster_again(node:
     assert 2 == code
     assert "this node was the only voter" in line
     assert (2, line) == node.refused("--format-directory"), "a second cluster under the first one's data is no way out"
+
+
+def test_metadata_of_another_version_is_refused_in_one_line_that_says_what_to_do(node: NodeProcess) -> None:
+    node.start("--format-directory").ready()
+    assert 201 == node.ask("POST", TOPICS, {"topic_name": "pay"})[0]
+    node.stop()
+    written_by_another_version(node.directory / "metadata")
+    code, line = node.refused()
+    assert 1 == code
+    assert "not in the format of this version of Kraft" in line
+    assert "Start every node with the version that wrote it" in line
+    said = (node.directory.parent / "log").read_text()
+    assert "Traceback" not in said
+
+
+def written_by_another_version(metadata: Path) -> None:
+    """The same journal, whole, its commands in a format that this version does not know."""
+    disk = PosixDisk(str(metadata))
+    data, position = (metadata / journal.FILE_NAME).read_bytes(), journal._FRAMES_START
+    entries: list[journal.Entry] = []
+    commit_index = 0
+    while (frame := journal.read_frame(data, position)) is not None:
+        position, commit_index = frame.end, max(commit_index, frame.commit_index)
+        entries += frame.entries
+    changed = [
+        (command[:1] + b"\x63" + command[2:] if command[0] == EntryKind.APPLICATION else command, index, term)
+        for command, index, term in entries
+    ]
+    directory_id = UUID(bytes=journal._FILE_HEADER.unpack_from(data)[1])
+    journal.DurableJournal.create(disk, directory_id, changed, commit_index)
+    disk.close()
 
 
 def test_a_listener_beyond_this_machine_needs_the_word_for_it(node: NodeProcess) -> None:

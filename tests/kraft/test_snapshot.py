@@ -1,8 +1,11 @@
 """A snapshot is read back whole or not at all."""
 
+import struct
 from contextlib import suppress
 from uuid import UUID
 
+import crc32c
+import msgspec
 import pytest
 
 from kraft.errors import DamagedError
@@ -59,3 +62,12 @@ def test_chunks_are_taken_in_order_once_and_not_beyond_what_was_announced():
     assert 5 == incoming.wanted_offset
     incoming.add(5, b"56789")
     assert (True, b"0123456789") == (incoming.is_complete, incoming.content())
+
+
+def test_a_whole_snapshot_of_another_format_is_refused_by_its_name():
+    disk = SimulatedDisk()
+    for body in (msgspec.msgpack.encode((1, 2, {1: b"short"}, b"")), msgspec.msgpack.encode({"index": 1})):
+        header = struct.pack("<8sQI", b"KRFTSNP1", len(body), crc32c.crc32c(body))
+        store_snapshot(disk, header + body)
+        with pytest.raises(DamagedError, match="snapshot is of another version of Kraft"):
+            load_snapshot(disk)
