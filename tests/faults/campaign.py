@@ -41,6 +41,7 @@ CYCLES_A_ROUND = 6
 STRIKE_S = (0.3, 8.0)
 QUIET_RECORDS = (50, 600)
 VIOLATIONS_SHOWN = 12
+THINK_S = 0.01
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Campaign:
         create(self.field, topic, configs)
         cluster = self.field.cluster
         workload = ReplicatedWorkload(cluster.ports, cluster.kafka_ports, topic, PARTITIONS, self.chance)
+        workload.think_s = THINK_S
         workload.start(producers=2, pollers=1)
         workload.start_replicated(idempotent=2, kafka=1, consumers=1)
         cycles: list[Cycle] = []

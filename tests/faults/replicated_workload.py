@@ -58,6 +58,7 @@ class ReplicatedWorkload(Workload):
             sent = self._until_acknowledged(clients, chance, partition, values, producer)
             self.in_flight -= 1
             self._note([sent])
+            self._stopping.wait(self.think_s)
             next_sequence = (producer.base_sequence + len(values)) % (MAX_SEQUENCE + 1)
             producers[partition] = producer._replace(base_sequence=next_sequence)
             if sent.outcome is not Outcome.ACKNOWLEDGED:
@@ -102,6 +103,7 @@ class ReplicatedWorkload(Workload):
         while not self._stopping.is_set():
             partition = chance.randrange(self._partitions)
             self._deliver(producer, partition, f"{partition}/{name}/{next(counter)}")
+            self._stopping.wait(self.think_s / 10)
             producer.poll(0.01 if self.in_flight > 100 or chance.random() < 0.2 else 0)
         left = producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
         assert left == 0, f"{left} messages were neither delivered nor given up by their deadline (L1)"

@@ -5,18 +5,17 @@ an idempotent producer sent again lies there once (S13).
 import os
 import random
 import time
-from collections import defaultdict
-from collections.abc import Iterable
 
 import pytest
 
 from tests.faults.checker import check
 from tests.faults.conftest import Form
 from tests.faults.harness import Cluster, wait_until
-from tests.faults.history import Final, Operation, Outcome, Send, counts
+from tests.faults.history import Send, counts
 from tests.faults.nemesis import Nemesis
-from tests.faults.replica_logs import read_replica
+from tests.faults.replica_logs import equal_replicas
 from tests.faults.replicated_workload import ReplicatedWorkload
+from tests.faults.tally import longest_silence_s
 
 TOPIC = "payments"
 PARTITIONS = 6
@@ -41,35 +40,13 @@ def judge(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> Non
     cluster.wait_in_sync(TOPIC, PARTITIONS, timeout_s=HEALED_S)
     workload.read_everything()
     for partition in range(PARTITIONS):
-        replicas = equal_replicas(cluster, partition)
+        replicas = equal_replicas(cluster.nodes.values(), TOPIC, partition, replicas=3, timeout_s=HEALED_S)
         workload.history += replicas
         assert [0, 0, 0] == [replica.log_start_offset for replica in replicas]
-    longest_s = longest_unavailability_s(workload.history)
+    sends = [operation for operation in workload.history if isinstance(operation, Send)]
+    longest_s = longest_silence_s(sends, 0, float("inf"))
     print(f"{counts(workload.history)}; {workload.retried} retries; no write for {longest_s:.1f} s at most; {told}")  # noqa: T201 - how much the run proved
     assert [] == check(workload.history)
-
-
-def equal_replicas(cluster: Cluster, partition: int) -> list[Final]:
-    """Each replica's own files, once they are equally long; a follower's last fetch may still be on its way."""
-    found: list[Final] = []
-
-    def are_equal() -> bool:
-        read = (read_replica(n.directory, n.node_id, TOPIC, partition) for n in cluster.nodes.values())
-        found[:] = [final for final in read if final is not None]
-        return len({len(final.records) for final in found}) == 1
-
-    wait_until(are_equal, f"the replicas of {TOPIC}-{partition} are equally long", timeout_s=HEALED_S)
-    return found
-
-
-def longest_unavailability_s(history: Iterable[Operation]) -> float:
-    """Between two acknowledgements of one partition: how long nobody could write there."""
-    ended: dict[str, list[float]] = defaultdict(list)
-    for operation in history:
-        if isinstance(operation, Send) and operation.outcome is Outcome.ACKNOWLEDGED:
-            ended[operation.partition].append(operation.ended_s)
-    gaps = (b - a for times in ended.values() for a, b in zip(sorted(times), sorted(times)[1:], strict=False))
-    return max(gaps, default=0.0)
 
 
 def test_the_death_of_a_leader_loses_nothing_and_duplicates_nothing(form: Form, chance: random.Random):

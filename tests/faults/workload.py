@@ -23,6 +23,8 @@ class Workload:
     def __init__(self, ports: Sequence[int], topic: str, partitions: int, chance: random.Random) -> None:
         self.history: list[Operation] = []
         self.acknowledged = 0
+        self.think_s = 0.0
+        """Between two requests of one HTTP producer, where it shall not be as fast as it can."""
         self._ports = tuple(ports)
         self._topic = topic
         self._partitions = partitions
@@ -113,6 +115,7 @@ class Workload:
             else:
                 sends = client.send_entries(self._topic, wanted)
             self._note(sends)
+            self._stopping.wait(self.think_s)
         for client in clients:
             client.close()
 
