@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     max_bytes: int
     current_leader_epoch: int = -1
     last_fetched_epoch: int = -1
+    log_start_offset: int = -1
+    """Where the log of the follower that fetches begins; -1: it does not say."""
 
 
 class Follower(NamedTuple):
@@ -240,7 +242,7 @@ class PartitionFetches:
     ) -> Answered:
         """One partition, now. `is_read_again`: for a request that came earlier and has waited since."""
         follower = fetched.follower
-        offset, partition_max_bytes, current_leader_epoch, last_fetched_epoch = partition.wanted
+        offset, partition_max_bytes, current_leader_epoch, last_fetched_epoch, log_start_offset = partition.wanted
         try:
             replica = partition.replica
             if replica is None or not replica.is_leader:
@@ -261,6 +263,7 @@ class PartitionFetches:
                     fetch_offset=offset,
                     last_fetched_epoch=last_fetched_epoch,
                     max_bytes=min(partition_max_bytes, max_bytes),
+                    log_start_offset=log_start_offset,
                     at_least_one=at_least_one,
                     is_read_again=is_read_again,
                 )

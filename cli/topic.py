@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "describe": (f"{_HERE}:describe", "Partitions, leaders, replicas and settings."),
     "config": (f"{_HERE}:config", "Show or change a topic's settings."),
     "add-partitions": (f"{_HERE}:add_partitions", "Give a topic more partitions."),
+    "trim": ("cli.topic_trim:trim", "Delete a topic's oldest records."),
     "delete": (f"{_HERE}:delete", "Delete topics with their records."),
 }
 

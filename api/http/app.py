@@ -30,6 +30,7 @@ from api.http import (
     partitions,
     producers,
     reassignments,
+    record_deletion,
     records,
     records_batch,
     replication_throttle,
@@ -104,6 +105,7 @@ def _hot_routes() -> list[web.RouteDef]:
         web.post(PARTITION + "/records", records.post_records),
         web.post(TOPIC + "/records", records.post_records),
         web.post(PARTITION + "/records:consume", consume.post_consume),
+        web.post(PARTITION + "/records:trim", record_deletion.post_trim),
         web.get(PARTITION + "/offset", partitions.get_offset),
     ]
 

@@ -190,6 +190,7 @@ def _want(fetched: FetchSet, topics: Iterable[FetchTopic], *, uses_ids: bool) ->
                     max(0, asked.partition_max_bytes),
                     asked.current_leader_epoch,
                     asked.last_fetched_epoch,
+                    asked.log_start_offset,
                 ),
             )
             for asked in topic.partitions

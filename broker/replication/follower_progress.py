@@ -18,6 +18,7 @@ class FollowerProgress:
         "broker_id",
         "last_caught_up_ms",
         "log_end_offset",
+        "log_start_offset",
         "previous_fetch_ms",
         "previous_leader_end_offset",
     )
@@ -28,6 +29,8 @@ class FollowerProgress:
         self.broker_epoch = UNHEARD
         self.log_end_offset = UNHEARD
         """It holds everything below durably, and its log is a prefix of the leader's up to there."""
+        self.log_start_offset = UNHEARD
+        """It holds nothing below: what was deleted at the leader is gone there too (KIP-107)."""
         self.last_caught_up_ms = caught_up_ms
         self.previous_fetch_ms: float | None = None
         self.previous_leader_end_offset = UNHEARD

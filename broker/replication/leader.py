@@ -25,7 +25,7 @@ from broker.replication.divergence import (
     is_beyond_memory,
     parted_from,
 )
-from broker.replication.follower_progress import FollowerProgress
+from broker.replication.follower_progress import UNHEARD, FollowerProgress
 from broker.replication.undecided_changes import ChangeInSyncReplicas, UndecidedChanges
 from metadata.image import Partition
 from wire.errors import ErrorCode, RefusedError
@@ -51,6 +51,8 @@ class FollowerFetch:
     fetch_offset: int
     last_fetched_epoch: int
     """The epoch of the record before `fetch_offset`; -1 where the follower's log is empty."""
+    log_start_offset: int = UNHEARD
+    """Where its log begins; -1: it does not say."""
     is_read_again: bool = False
     """The same request, looked at once more while it waits: it says nothing of what the follower holds by now."""
 
@@ -84,12 +86,13 @@ FetchVerdict = Acknowledged | Diverging | OutOfRange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowerState:
-    """What is shown of a follower; `log_end_offset` -1 and None: not heard in this leader epoch."""
+    """What is shown of a follower; offsets -1 and None: not heard in this leader epoch."""
 
     broker_id: int
     log_end_offset: int
     last_caught_up_ms: float | None
     is_in_sync: bool
+    log_start_offset: int = UNHEARD
 
 
 class PartitionLeader:
@@ -176,6 +179,7 @@ class PartitionLeader:
                 log_end_offset=one.log_end_offset,
                 last_caught_up_ms=one.last_caught_up_ms,
                 is_in_sync=one.broker_id in self._state.in_sync_replicas,
+                log_start_offset=one.log_start_offset,
             )
             for one in self._followers.values()
         )
@@ -244,6 +248,7 @@ class PartitionLeader:
             leader_end_offset=log.log_end_offset,
             now_ms=now_ms,
         )
+        follower.log_start_offset = fetch.log_start_offset
         return self._count(follower, log.log_end_offset, now_ms)
 
     def end_of_epoch(self, log: ReplicaLog, epoch: int) -> EpochEnd:

@@ -24,12 +24,12 @@ from broker.replication.leader import (
     PartitionLeader,
 )
 from broker.replication.surroundings import Surroundings
+from logstore.append_rules import check_append
 from logstore.log_answers import Appended, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from logstore.partition_log import PartitionLog
 from metadata.image import Partition
 from metadata.requests import InSyncReplicasChange
 from wire.errors import ErrorCode, RefusedError
-from wire.record_batch import check_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +245,7 @@ class Replica:
                 f"{self.name} has {len(leader.in_sync_replicas)} in-sync replicas {list(leader.in_sync_replicas)}, too "
                 "few for acks=all by min.insync.replicas: nothing was written; try again when its brokers are back",
             )
-        batches = check_batches(buffer, max_batch_bytes=log.config.max_message_bytes)
+        batches = check_append(buffer, log.config)
         if expected_offset is not None and expected_offset != log.log_end_offset and not log.duplicate_of(batches):
             refused = ExpectedOffsetError(expected_offset=expected_offset, log_end_offset=log.log_end_offset)
             raise self._of.told(refused, self.name)
@@ -340,6 +340,7 @@ class Replica:
         fetch_offset: int,
         last_fetched_epoch: int,
         max_bytes: int,
+        log_start_offset: int = -1,
         at_least_one: bool = True,
         is_read_again: bool = False,
     ) -> Fetched:
@@ -359,6 +360,7 @@ class Replica:
             leader_epoch=current_leader_epoch,
             fetch_offset=fetch_offset,
             last_fetched_epoch=last_fetched_epoch,
+            log_start_offset=log_start_offset,
             is_read_again=is_read_again,
         )
         match leader.fetched(fetch, log, now_ms=self._now_ms()):

@@ -120,6 +120,17 @@ def test_a_topics_life(cluster):
     cluster.run("topic", "config", "short", "-c", "retention.ms=2000")
     cluster.run("topic", "add-partitions", "short", "-p", "4")
     assert b"PartitionCount: 4" in cluster.run("topic", "describe", "short")
+    cluster.run("produce", "short", "-p", "1", stdin=b"".join(b"%d\n" % i for i in range(10)))
+    (trimmed,) = json.loads(cluster.run("topic", "trim", "short", "-o", "-3", "-p", "1", "--format", "json"))
+    assert (7, 10, 7) == tuple(trimmed[key] for key in ("log_start_offset", "high_watermark", "deleted"))
+    assert b"7\n8\n9\n" == cluster.run("consume", "short", "--from-beginning")
+    assert [0, 10, 0, 0] == [
+        row["log_start_offset"]
+        for row in json.loads(cluster.run("topic", "trim", "short", "-o", "@-0s", "--format", "json"))
+    ]
+    cluster.run("topic", "trim", "short", "-o", "11", "-p", "1", expected=1)
+    cluster.run("topic", "trim", "short", "-o", "1:2", expected=2)
+    cluster.run("topic", "trim", "none", "-o", "end", expected=3)
     cluster.run("topic", "delete", "short")
     cluster.run("topic", "describe", "short", expected=3)
     cluster.run("consume", "short", expected=3)

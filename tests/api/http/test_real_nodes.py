@@ -149,6 +149,28 @@ async def test_any_node_takes_any_request(real):
     assert 404 == (await api.fetch("t", 0, node=3)).status
 
 
+async def test_any_node_trims_a_topic_in_all_of_its_replicas(real):
+    api, cluster = real, real.cluster
+    await api.replicated("t", [[1, 2, 3]], min_insync_replicas="2")
+    await until(lambda: all(node.image.topic("t") for node in cluster.nodes))
+    path = "/v3/clusters/-/topics/t/partitions/0/records"
+    for _ in range(5):
+        assert 200 == (await api("POST", path, json={"value": {"type": "STRING", "data": "v"}})).status
+    for node, before, begins_at in ((1, 2, 2), (2, 3, 3), (3, 1, 3), (3, None, 5)):
+        answer = await api("POST", path + ":trim", node=node, json={"before_offset": before})
+        assert (200, "t", 0, begins_at, 5) == (
+            answer.status,
+            *(answer.body[key] for key in ("topic_name", "partition_id", "log_start_offset", "high_watermark")),
+        )
+        key = (cluster.nodes[0].image.topic("t").topic_id, 0)
+        assert [begins_at] * SIZE == [one.replica(*key).log.log_start_offset for one in cluster.nodes]
+    beyond = await api("POST", path + ":trim", node=2, json={"before_offset": 6})
+    assert (416, 5, 5) == (beyond.status, beyond.body["earliest_offset"], beyond.body["latest_offset"])
+    for wrong in ({}, {"before_offset": -1}, {"before_offset": "1"}, {"before_offset": 1, "more": 1}):
+        assert 400 == (await api("POST", path + ":trim", json=wrong)).status
+    assert 404 == (await api("POST", path.replace("/0/", "/7/") + ":trim", json={"before_offset": 1})).status
+
+
 async def test_a_leader_that_stops_fails_no_request_and_its_successor_knows_what_it_had(real):
     """No answer but success for plain writes through all nodes; S13 across the change of the leader."""
     api, cluster = real, real.cluster
