@@ -328,7 +328,8 @@ class Replica:
             if end.epoch < last_fetched_epoch or end.end_offset < offset:
                 return self._nothing(offset, end)
         if not log.log_start_offset <= offset <= log.log_end_offset:
-            raise OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=log.high_watermark)
+            refused = OffsetOutOfRangeError(offset, earliest=log.log_start_offset, latest=log.high_watermark)
+            raise refused if offset < log.log_start_offset else self._of.told(refused, self.name)
         return self._read(offset, max_bytes, upper_offset=log.high_watermark, at_least_one=at_least_one)
 
     def fetch_as_follower(

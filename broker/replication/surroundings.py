@@ -18,8 +18,9 @@ from wire.errors import ErrorCode, RefusedError
 if TYPE_CHECKING:
     from broker.replication.replica import Replica
 
-BY_THE_LOG_END: Final = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER})
-"""Refusals that a writer takes for final, and that only the true leader's log can justify; `expected_offset` too."""
+BY_THE_LOG_END: Final = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.OFFSET_OUT_OF_RANGE})
+"""Refusals that a client takes for final (it gives up, or reads on somewhere else), and that only the true leader's log
+can justify; that of an `expected_offset` too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,11 @@ class Surroundings:
     """The controller has heard this broker so lately that it cannot have been fenced since (see `Heartbeats`)."""
 
     def told(self, refused: RefusedError, name: str) -> RefusedError:
-        """`refused`; where its reason is a log end that may be an old one, that the leader has to be asked (S15)."""
+        """`refused`; where its reason is a log end that may be an old one: ask the leader (S12, S15)."""
         if self.is_heard() or not (refused.code in BY_THE_LOG_END or isinstance(refused, ExpectedOffsetError)):
             return refused
         return RefusedError(
             ErrorCode.NOT_LEADER_OR_FOLLOWER,
             f"broker {self.broker_id} was not heard by the controller for a while and may not lead {name} any more: "
-            "nothing was written, ask again",
+            "ask again, nothing was done",
         )

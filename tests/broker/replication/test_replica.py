@@ -156,6 +156,19 @@ async def test_s15_a_leader_that_may_be_deposed_refuses_no_sequence_for_good(par
     assert 1 == replica.log.log_end_offset
 
 
+async def test_s12_a_leader_that_may_be_deposed_sends_no_reader_back(partition: Partition) -> None:
+    """The reader was at its successor, where the log is longer; told "out of range" it would begin anew."""
+    replica = partition.lead()
+    await replica.append(batch(b"a"), acks=ACKS_LEADER, timeout_ms=0)
+    with pytest.raises(OffsetOutOfRangeError):
+        await replica.fetch(5, max_bytes=1000)
+    partition.is_heard = False
+    with pytest.raises(RefusedError, match="may not lead pay-0 any more") as refused:
+        await replica.fetch(5, max_bytes=1000)
+    assert ErrorCode.NOT_LEADER_OR_FOLLOWER == refused.value.code
+    assert b"" == bytes((await replica.fetch(0, max_bytes=1000)).slice.data), "what it has is read on"
+
+
 async def test_s7_losing_the_replica_before_the_sync_is_unknown(partition: Partition) -> None:
     replica = partition.lead()
     sending = asyncio.create_task(replica.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=10_000))
