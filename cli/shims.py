@@ -22,6 +22,7 @@ SHIMS: Final = {
     "kafka-topics": "cli.shims_topics:kafka_topics",
     "kafka-console-producer": "cli.shims_console:kafka_console_producer",
     "kafka-console-consumer": "cli.shims_console:kafka_console_consumer",
+    "kafka-consumer-groups": "cli.shims_groups:kafka_consumer_groups",
     "kafka-server-start": "cli.shims_server:kafka_server_start",
     "kafka-server-stop": "cli.shims_server:kafka_server_stop",
     "zookeeper-server-start": "cli.shims_server:zookeeper_server_start",

@@ -114,8 +114,10 @@ def kafka_console_consumer(
     arguments = [*bootstrap_arguments(chosen), "-q", "consume"]
     start = _start(from_beginning=from_beginning, offset=offset, partition=partition, consumer=consumer)
     if group := group or consumer.get("group.id"):
-        arguments += ["-g", group]
-    if start is not None:
+        arguments += ["-g", group, *(["--from-beginning"] if start == "start" else [])]
+        if partition is not None:
+            raise click.UsageError("A group shares out the partitions: --group, or --partition.")
+    elif start is not None:
         arguments += ["-o", start, "--follow"]
     if max_messages is not None:
         arguments += ["-n", str(max_messages)]

@@ -14,6 +14,7 @@ from cli.failure import Failure
 from cli.shims import SHIMS, make_folder
 from cli.shims_bootstrap import http_servers
 from cli.shims_console import kafka_console_consumer, kafka_console_producer
+from cli.shims_groups import kafka_consumer_groups
 from cli.shims_topics import kafka_topics
 
 KRAFT = [sys.executable, "-P", "-m", "kraft_bundle"]
@@ -69,11 +70,31 @@ def test_what_the_console_producer_is_told_is_what_kraft_does(options, meant):
         ("--property print.key=true --property key.separator=%", ["-f", "%k%%%v\\n"]),
         ("--property print.timestamp=true --property print.offset=true", ["-f", "CreateTime:%T\\tOffset:%o\\t%v\\n"]),
         ("--group g", ["-g", "g"]),
+        ("--consumer-property group.id=g --from-beginning", ["-g", "g", "--from-beginning"]),
     ],
 )
 def test_what_the_console_consumer_is_told_is_what_kraft_does(options, meant):
     expected = [*B, "-q", "consume", *meant, "--", "t"]
     assert expected == translated(kafka_console_consumer, *HTTP, "--topic", "t", *options.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"),
+    [
+        ("--list", "-q group list"),
+        ("--describe --group g", "group describe -- g"),
+        ("--describe --all-groups --members --verbose", "group describe --members --format wide --"),
+        ("--delete --group g --group h", "group delete -- g h"),
+        ("--reset-offsets --group g --all-topics --to-earliest --execute", "group seek --to=start -- g"),
+        ("--reset-offsets --group g --topic t:0,1 --shift-by -5", "group seek --by=-5 -t t:0,1 --dry-run -- g"),
+        (
+            "--reset-offsets --group g --topic t --by-duration P1DT2H --dry-run",
+            "group seek --to=@-93600s -t t --dry-run -- g",
+        ),
+    ],
+)
+def test_what_kafka_consumer_groups_is_told_is_what_kraft_does(options, meant):
+    assert B + meant.split() == translated(kafka_consumer_groups, *options.split(), *HTTP)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +106,9 @@ def test_what_the_console_consumer_is_told_is_what_kraft_does(options, meant):
         (kafka_console_producer, ["--topic", "t", "--property", "parse.headers=true"], "parse.headers"),
         (kafka_console_consumer, ["--topic", "t", "--offset", "7"], "--partition"),
         (kafka_console_consumer, [], "--include"),
+        (kafka_consumer_groups, ["--delete"], "--group"),
+        (kafka_consumer_groups, ["--reset-offsets", "--group", "g", "--all-topics"], "--to-earliest"),
+        (kafka_consumer_groups, ["--reset-offsets", "--group", "g", "--to-latest"], "--all-topics"),
     ],
 )
 def test_what_would_be_ignored_is_refused_by_name(shim, options, named):
