@@ -253,7 +253,9 @@ def corruption(strike: Strike) -> Iterator[None]:
     strike.told[damage.what] += 1
     strike.field.start(strike.victim)
     yield
-    if not strike.victim.is_running():
+    node = strike.victim
+    wait_until(lambda: node.is_ready() or not node.is_running(), f"node {node.node_id} starts or says why not")
+    if not node.is_running():
         strike.told["refused to start"] += 1
         damage.take_back()
     strike.field.start_dead()
