@@ -1,5 +1,8 @@
-"""`kraft consume`: the console consumer. Prints records of topics, from where one wishes to where one wishes."""
+"""`kraft consume`: the console consumer. Prints records of topics, from where one wishes to where one wishes, or as a
+member of a group.
+"""
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -9,6 +12,7 @@ import click
 
 from cli.consumer import TopicConsumer
 from cli.failure import ExitCode, Failure
+from cli.group_consumer import GroupConsumer
 from cli.http_client import HttpClient
 from cli.invocation import Invocation, command, current
 from cli.offsets import END, START, Span, parse_span
@@ -32,6 +36,7 @@ UNREADABLE_PATIENCE_S: Final = 30.0
 @click.option("-f", "--template", "template_text", metavar="TEMPLATE", help="How to print a record; see above.")
 @click.option("-F", "--follow", is_flag=True, help="Go on with new records as they come.")
 @click.option("-p", "--partition", "partitions_text", metavar="N[,N...]", help="Only these partitions.")
+@click.option("-g", "--group", "group_id", metavar="GROUP", help="Read as a member of this group; see above.")
 def consume(
     *,
     topics: tuple[str, ...],
@@ -41,6 +46,7 @@ def consume(
     template_text: str | None,
     follow: bool,
     partitions_text: str | None,
+    group_id: str | None,
 ) -> None:
     """Print the records of topics: their values, a line each, unless told otherwise.
 
@@ -59,9 +65,20 @@ def consume(
       %t topic   %p partition   %o offset   %T timestamp (ms)   %k key   %v value
       %h headers   %K %V length of key and value (-1: null)   %%   \\n \\t \\xNN
 
+    \b
+    Groups: -g GROUP
+      goes on where the group has committed (at its first time with new records,
+      or with --from-beginning at the start), shares the partitions with the
+      other members, commits what was printed, hands over on Ctrl-C
+
     --format json prints one array, --format ndjson a document on each line.
     """  # noqa: D301 - click's mark for "keep these lines"
     invocation = current()
+    if group_id is not None:
+        reset = _reset(span_text, partitions_text, from_beginning=from_beginning)
+        with Printer(invocation, template_text) as printer:
+            _print_group(invocation, group_id, topics, printer, limit=limit, reset=reset)
+        return
     span = _span(span_text, from_beginning=from_beginning)
     ends = span is not None and not follow and limit is None
     if span is None:
@@ -109,6 +126,50 @@ def _print_all(
         if invocation.timeout_s is not None and silent_s >= invocation.timeout_s:
             raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
         _mind_unreadable(waiting, silent_s, ends=ends)
+
+
+def _reset(span_text: str | None, partitions_text: str | None, *, from_beginning: bool) -> str:
+    """Where a group begins that has committed nothing."""
+    if partitions_text is not None:
+        raise click.UsageError("-g and -p: the group says who reads which partitions; leave out one of them.")
+    span = _span(span_text, from_beginning=from_beginning) or Span(END)
+    if span not in (Span(START), Span(END)):
+        raise click.UsageError("-g goes on where the group has committed: only -o start or end; see kraft group seek.")
+    return "earliest" if span == Span(START) else "latest"
+
+
+def _print_group(
+    invocation: Invocation,
+    group_id: str,
+    topics: Sequence[str],
+    printer: "Printer",
+    *,
+    limit: int | None,
+    reset: str,
+) -> None:
+    printed = 0
+    last_record_s = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupt)  # it hands over, too
+    client = HttpClient.of(invocation)
+    notice = invocation.notice
+    with GroupConsumer(client, group_id, list(dict.fromkeys(topics)), reset=reset, notice=notice) as consumer:
+        while limit is None or printed < limit:
+            wait_ms = WAIT_MS if invocation.timeout_s is None else min(WAIT_MS, int(invocation.timeout_s * 1000))
+            records = consumer.pull(wait_ms=wait_ms, max_records=None if limit is None else limit - printed)
+            if records:
+                printer.write(records)
+                printed += len(records)
+                consumer.printed()
+                consumer.commit()
+                last_record_s = time.monotonic()
+            elif invocation.timeout_s is not None and time.monotonic() - last_record_s >= invocation.timeout_s:
+                raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
+    if consumer.lost_records:
+        raise Failure(f"{consumer.lost_records} records are lost to disk damage; the rest was printed")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _mind_unreadable(consumers: Sequence[TopicConsumer], silent_s: float, *, ends: bool) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "topic": ("cli.topic:topic", "Create, list, describe, configure and delete topics."),
     "produce": ("cli.produce:produce", "Write lines from stdin to a topic."),
     "consume": ("cli.consume:consume", "Print the records of topics."),
+    "group": ("cli.group:group", "Consumer groups: how far they are; set them anew."),
     "partition": ("cli.partition:partition", "Where partitions lie, what is the matter with them; move them."),
     "broker": ("cli.broker:broker", "Which brokers there are; drain and remove one."),
     "quorum": ("cli.quorum:quorum", "The metadata quorum."),

@@ -300,7 +300,8 @@ class ConsumerInstance:
             message = f"group {self.group_id!r} is rebalancing: try again; what it gives to others is theirs to commit"
             raise ApiError(503, RETRIABLE, message)
         if offsets is None:
-            offsets = {one: CommittedOffset(at) for one, at in self.positions.items()}
+            fresh = (item for item in self.positions.items() if self._committed.get(item[0]) != item[1])
+            offsets = {one: CommittedOffset(at) for one, at in fresh}
         if self._membership is not None:
             self.check_owned(offsets)
         if not offsets:
