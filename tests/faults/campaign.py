@@ -228,7 +228,7 @@ def main() -> int:
         elif not is_clean:
             say(f"the nodes' folders, logs and histories: {directory}")
     if options.append:
-        append_line(campaign.tally, options, seed)
+        append_line(campaign.tally, options, seed, [violation.name for violation in campaign.found])
     return int(bool(campaign.found))
 
 
@@ -248,7 +248,6 @@ def run(options: argparse.Namespace, names: list[str], seed: int, directory: Pat
     except Exception as error:  # noqa: BLE001 - whatever was found ends the campaign and is told with its table
         traceback.print_exc()
         campaign.found.append(Violation(type(error).__name__, "-", str(error)))
-        campaign.tally.rows[ALL].blame(campaign.found[-1:])
     finally:
         field.close()
         show(campaign)

@@ -58,6 +58,6 @@ def test_a_campaign_is_one_line_of_the_committed_table():
     tally = Tally()
     tally.add(HISTORY, CYCLES, [])
     options = argparse.Namespace(minutes=10.0, nodes=3, only=None)
-    assert ("| 2026-01-31 | abc1234 | 10 | 3 | all | 7 | 1 | 1 | 5 | 2 | 1 | 80.0% | 0 | 0 | 0 | 2.0 | 0.5 |") == line(
-        tally, options, 7, "abc1234", "2026-01-31"
-    )
+    assert (
+        "| 2026-01-31 | abc1234 | 10 | 3 | all | 7 | 1 | 1 | 5 | 2 | 1 | 80.0% | 0 | 0 | 0 | 2.0 | 0.5 | nothing |"
+    ) == line(tally, options, 7, [], commit="abc1234", day="2026-01-31")
