@@ -50,12 +50,16 @@ class TopicConfig:
     minimum: int = -MAX_INT64 - 1
     maximum: int = MAX_INT64
     choices: tuple[str, ...] = ()
+    items: str = ""
+    """Of a list without `choices`: what its items look like, as a pattern; `*` stands for all, and it may be empty."""
 
     @property
     def allowed(self) -> str:
         """The allowed values, for a person."""
         if self.type is ConfigType.BOOLEAN:
             return "true or false"
+        if self.items:
+            return "a comma-separated list of PARTITION:BROKER, or *, or empty"
         if self.type is ConfigType.LIST:
             return f"a comma-separated list of {', '.join(self.choices)}"
         if self.type is ConfigType.STRING:
@@ -115,6 +119,18 @@ def _choice(name: str, default: str, broker_key: str, choices: str, documentatio
     )
 
 
+def _throttled(side: str) -> TopicConfig:
+    name = f"{side}.replication.throttled.replicas"
+    return TopicConfig(
+        name=name,
+        type=ConfigType.LIST,
+        default="",
+        broker_key=name,
+        items=r"[0-9]{1,10}:[0-9]{1,10}",
+        documentation="Kept for Kafka's tools, which name here what they move: whatever is added is throttled anyway.",
+    )
+
+
 # fmt: off
 _CONFIGS: Final = (
     _choice("cleanup.policy", "delete", "log.cleanup.policy", "delete",
@@ -125,8 +141,10 @@ _CONFIGS: Final = (
             "Sync to disk after so many records. 1, unlike Kafka's never: what was acknowledged survives a power cut."),
     _number("flush.ms", _FOREVER, "log.flush.interval.ms", (0, MAX_INT64),
             "Sync to disk after so long at the latest, where flush.messages is above 1."),
+    _throttled("follower"),
     _number("index.interval.bytes", "4096", "log.index.interval.bytes", (0, MAX_INT32),
             "One entry of the offset index for so many bytes of log."),
+    _throttled("leader"),
     _number("max.message.bytes", "1048588", "message.max.bytes", (0, MAX_INT32),
             "The largest record batch that is accepted, after compression."),
     _choice("message.timestamp.type", "CreateTime", "log.message.timestamp.type", "CreateTime LogAppendTime",
@@ -154,7 +172,7 @@ TOPIC_CONFIGS: Final[Mapping[str, TopicConfig]] = {config.name: config for confi
 
 _KAFKA_ONLY: Final = """
     compression.gzip.level compression.lz4.level compression.zstd.level delete.retention.ms file.delete.delay.ms
-    follower.replication.throttled.replicas leader.replication.throttled.replicas local.retention.bytes
+    local.retention.bytes
     local.retention.ms max.compaction.lag.ms message.downconversion.enable message.format.version
     message.timestamp.after.max.ms message.timestamp.before.max.ms message.timestamp.difference.max.ms
     min.cleanable.dirty.ratio min.compaction.lag.ms preallocate remote.log.copy.disable remote.log.delete.on.disable
@@ -206,11 +224,18 @@ def _canonical(config: TopicConfig, text: str) -> str | None:
     if config.type is ConfigType.STRING:
         return text if text in config.choices else None
     if config.type is ConfigType.LIST:
-        parts = [part.strip() for part in text.split(",")]
-        return ",".join(dict.fromkeys(parts)) if all(part in config.choices for part in parts) else None
+        return _canonical_list(config, [part.strip() for part in text.split(",")])
     if _WHOLE_NUMBER.fullmatch(text) is None or not config.minimum <= int(text) <= config.maximum:
         return None
     return str(int(text))
+
+
+def _canonical_list(config: TopicConfig, parts: list[str]) -> str | None:
+    if config.items:
+        is_allowed = parts in ([""], ["*"]) or all(re.fullmatch(config.items, part) for part in parts)
+    else:
+        is_allowed = all(part in config.choices for part in parts)
+    return ",".join(dict.fromkeys(parts)) if is_allowed else None
 
 
 def in_force(name: str, configs: Mapping[str, str], broker_defaults: Mapping[str, str]) -> str:

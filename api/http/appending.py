@@ -77,7 +77,7 @@ _receipt_decoder: Final = msgspec.json.Decoder(ForwardedReceipt)
 
 def message_bytes_max(context: Context, topic: Topic) -> int:
     """The largest batch that the topic takes."""
-    return int(in_force("max.message.bytes", topic.configs, context.node.config.topic_defaults))
+    return int(in_force("max.message.bytes", topic.configs, context.node.topic_defaults))
 
 
 def record_bytes(record: RecordFields) -> int:
@@ -138,7 +138,7 @@ def build_idempotent_batch(
 
 
 def _compression(context: Context, topic: Topic) -> Compression:
-    wanted = in_force("compression.type", topic.configs, context.node.config.topic_defaults)
+    wanted = in_force("compression.type", topic.configs, context.node.topic_defaults)
     return _COMPRESSION.get(wanted, Compression.NONE)
 
 

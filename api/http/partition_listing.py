@@ -117,7 +117,7 @@ def _wanted(context: Context, parameters: Parameters) -> Callable[[Topic, int], 
     state = parameters.choice("state", "", tuple(STATES))
     broker_id = parameters.optional_integer("broker_id", maximum=MAX_INT32)
     parameters.text("topic")
-    image, defaults = context.node.image, context.node.config.topic_defaults
+    image, defaults = context.node.image, context.node.topic_defaults
 
     def wanted(topic: Topic, index: int) -> bool:
         if broker_id is not None and broker_id not in topic.partitions[index].replicas:

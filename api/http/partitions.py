@@ -56,7 +56,7 @@ async def get_partition(request: web.Request) -> web.Response:
 
 def described(context: Context, links: Links, topic: Topic, index: int, states: States) -> dict[str, Any]:
     """The partition as a resource."""
-    condition = condition_of(context.node.image, topic, index, context.node.config.topic_defaults)
+    condition = condition_of(context.node.image, topic, index, context.node.topic_defaults)
     return partition_resource(links, topic, index, condition, states.get((topic.name, index)))
 
 

@@ -16,6 +16,7 @@ from api.http.replies import json_reply, no_content
 from api.http.resources import Links
 from api.http.routing import find_topic
 from metadata.bounds import MAX_CONFIGS
+from metadata.broker_settings import dynamic_topic_defaults
 from metadata.image import Topic
 from metadata.requests import AlterConfigsRequest, ConfigChange
 from metadata.topic_configs import ConfigEntry, describe, known
@@ -60,7 +61,8 @@ def _resource(links: Links, topic: Topic, entry: ConfigEntry) -> dict[str, Any]:
 
 
 def _entries(request: web.Request, topic: Topic) -> list[ConfigEntry]:
-    return describe(topic.configs, context_of(request).node.config.topic_defaults)
+    node = context_of(request).node
+    return describe(topic.configs, node.config.topic_defaults, dynamic_topic_defaults(node.image.broker_configs))
 
 
 async def list_configs(request: web.Request) -> web.Response:

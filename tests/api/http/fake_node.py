@@ -171,6 +171,7 @@ class FakeNode:
         self.broker_id = broker_id
         self.cluster_id = CLUSTER_ID
         self.config = SimpleNamespace(topic_defaults=cluster.topic_defaults)
+        self.topic_defaults = cluster.topic_defaults
         self.quorum = FakeQuorum()
         self.not_ready: list[str] = []
         self.failure: BaseException | None = None
