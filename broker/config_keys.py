@@ -15,6 +15,7 @@ from broker.config_values import (
     choice,
     choices,
     endpoint,
+    fraction,
     integer,
     listener_protocols,
     listeners,
@@ -117,6 +118,10 @@ KEYS: Final[dict[str, Key]] = {
     "log.dir.reserved.bytes": Key("log_dir_reserved_bytes", integer(0, LONG_MAX)),
     "log.retention.check.interval.ms": Key("log_retention_check_interval_ms", integer(100, LONG_MAX)),
     "log.flush.offset.checkpoint.interval.ms": Key("log_flush_offset_checkpoint_interval_ms", integer(100, INT_MAX)),
+    "log.cleaner.enable": Key("log_cleaner_enable", boolean),
+    "log.cleaner.dedupe.buffer.size": Key("log_cleaner_dedupe_buffer_bytes", integer(1024, LONG_MAX)),
+    "log.cleaner.io.max.bytes.per.second": Key("log_cleaner_bytes_per_second_max", _LONG),
+    "log.cleaner.backoff.ms": Key("log_cleaner_backoff_ms", integer(10, LONG_MAX)),
     "log.max.open.files": Key("log_max_open_files", integer(16, 1_000_000)),
     "producer.id.expiration.ms": Key("producer_id_expiration_ms", integer(1000, INT_MAX)),
     # broker-wide defaults of topic settings; the more exact unit wins, as in Kafka
@@ -129,7 +134,11 @@ KEYS: Final[dict[str, Key]] = {
     "log.roll.ms": Key("", _LONG, "segment.ms"),
     "log.index.interval.bytes": Key("", _COUNT, "index.interval.bytes"),
     "log.index.size.max.bytes": Key("", integer(12, INT_MAX), "segment.index.bytes"),
-    "log.cleanup.policy": Key("", choices("delete"), "cleanup.policy"),
+    "log.cleanup.policy": Key("", choices("compact", "delete"), "cleanup.policy"),
+    "log.cleaner.delete.retention.ms": Key("", integer(0, LONG_MAX), "delete.retention.ms"),
+    "log.cleaner.min.cleanable.ratio": Key("", fraction, "min.cleanable.dirty.ratio"),
+    "log.cleaner.min.compaction.lag.ms": Key("", integer(0, LONG_MAX), "min.compaction.lag.ms"),
+    "log.cleaner.max.compaction.lag.ms": Key("", _LONG, "max.compaction.lag.ms"),
     "log.flush.interval.messages": Key("", _LONG, "flush.messages"),
     "log.flush.interval.ms": Key("", integer(0, LONG_MAX), "flush.ms"),
     "log.message.timestamp.type": Key("", choice("CreateTime", "LogAppendTime"), "message.timestamp.type"),
@@ -176,10 +185,7 @@ group.coordinator.threads group.initial.rebalance.delay.ms group.max.session.tim
 group.min.session.timeout.ms initial.broker.registration.timeout.ms
 inter.broker.protocol.version internal.metadata.log.segment.bytes kafka.metrics.polling.interval.secs
 kafka.metrics.reporters
-log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
-log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.bytes.per.second
-log.cleaner.delete.retention.ms
-log.cleaner.max.compaction.lag.ms log.cleaner.min.cleanable.ratio log.cleaner.min.compaction.lag.ms
+log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size
 log.cleaner.threads log.dir.failure.timeout.ms log.flush.scheduler.interval.ms
 log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms
 log.local.retention.bytes log.local.retention.ms log.message.downconversion.enable log.message.format.version

@@ -93,6 +93,13 @@ def boolean(text: str) -> bool:
     raise ValueError("true or false")
 
 
+def fraction(text: str) -> float:
+    """A decimal number from 0 to 1."""
+    if re.fullmatch(r"\d{1,19}(\.\d{1,19})?|\.\d{1,19}", text, re.ASCII) and 0 <= (number := float(text)) <= 1:
+        return number
+    raise ValueError("a number from 0 to 1, such as 0.5")
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """One of a few words."""
 

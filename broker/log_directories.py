@@ -230,6 +230,12 @@ class LogDirectories:
         self._homes[key] = home
         return log
 
+    def checkpoint(self, topic_id: UUID, partition: int) -> None:
+        """Write down soon how far the logs of this partition's directory are synced, committed and clean."""
+        home = self._homes.get((topic_id, partition))
+        if home is not None:
+            home.checkpoint()
+
     def delete(self, topic_id: UUID, partition: int) -> None:
         """The topic is gone, so is its data."""
         home = self._homes.pop((topic_id, partition), None)

@@ -22,6 +22,7 @@ from broker.groups.shard import ShardSurroundings
 from broker.health import Health, health_of
 from broker.heartbeats import Heartbeats
 from broker.isr_changes import InSyncReplicasChanges
+from broker.log_cleaning import CleaningSettings, LogCleaning
 from broker.log_directories import DirectoryState, LogDirectories
 from broker.machine import THIS_MACHINE, Machine
 from broker.meta_properties import Formation, MetaProperties
@@ -128,6 +129,7 @@ class Node:
         self.producer_ids = self._producer_ids()
         self._surroundings = self._replica_surroundings()
         self.groups = self._group_host(config)
+        self._cleaning = self._log_cleaning()
         self._told_damaged: dict[tuple[UUID, int], int] = {}
         self._sequence = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,6 +189,8 @@ class Node:
         self._run(self._in_sync_changes.run(), "in-sync replicas")
         self._run(self._directories.maintain(), "log maintenance")
         self._run(self.groups.run(), "consumer groups")
+        if self.config.log_cleaner_enable:
+            self._run(self._cleaning.run(), "log cleaning")
 
     async def hand_over(self) -> None:
         """Controlled shutdown: not ready any more; let the controller move what this broker leads, for a while.
@@ -224,6 +228,7 @@ class Node:
         await self.producer_ids.close()
         await self.groups.close()
         self._reconciler.close()
+        self._cleaning.close()
         await self._directories.close()
         self.waiting_room.close()
         await self.quorum.stop()
@@ -286,6 +291,15 @@ class Node:
 
     def _is_heard(self) -> bool:
         return self._heartbeats is not None and self._heartbeats.is_heard(self.config.broker_session_timeout_ms)
+
+    def _log_cleaning(self) -> LogCleaning:
+        return LogCleaning(
+            CleaningSettings.of(self.config),
+            directories=self._directories,
+            image=lambda: self.image,
+            damaged=lambda topic_id, partition: self._damaged(self.replica(topic_id, partition)),
+            machine=self.machine,
+        )
 
     def _group_host(self, config: NodeConfig) -> GroupHost:
         """The coordinators of consumer groups whose offsets this broker leads."""

@@ -110,6 +110,10 @@ class NodeConfig:
     log_retention_check_interval_ms: int = 300_000
     log_flush_offset_checkpoint_interval_ms: int = 60_000
     log_max_open_files: int = 1_000
+    log_cleaner_enable: bool = True
+    log_cleaner_dedupe_buffer_bytes: int = 128 * 2**20  # no more of it is taken than a log's new offsets need
+    log_cleaner_bytes_per_second_max: int = 32 * 2**20  # Kafka: no limit; read and written, so that others get the disk
+    log_cleaner_backoff_ms: int = 15_000
     producer_id_expiration_ms: int = 86_400_000
     topic_defaults: Mapping[str, str] = field(default_factory=dict)  # topic key -> text, only what was set
     stated: Mapping[str, str] = field(default_factory=dict)  # every setting that was given, by key, as text

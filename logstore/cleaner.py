@@ -152,9 +152,14 @@ def complete(log: PartitionLog, cleaning: Cleaning) -> None:
     compaction.tombstones_due_ms = cleaning.first_horizon_ms
 
 
-def note_damage_found(log: PartitionLog, damaged: DamagedSegmentError) -> None:
-    """S18: the log takes no more appends, and its replica is copied anew where there is another."""
-    if not log.is_closed and log.segments.holds((damaged.segment,)):
-        log.positions = None
-        add_gaps([damaged.segment], [damaged.gap])
-        mark_damaged(log, damaged.gap.offset)
+def note_damage_found(log: PartitionLog, plan: CleaningPlan, damaged: DamagedSegmentError) -> bool:
+    """S18: the log takes no more appends, and its replica is copied anew where there is another.
+
+    False where the segment was cut or deleted while it was read: then that is all that was found.
+    """
+    if not is_current(log, plan) or not log.segments.holds((damaged.segment,)):
+        return False
+    log.positions = None
+    add_gaps([damaged.segment], [damaged.gap])
+    mark_damaged(log, damaged.gap.offset)
+    return True

@@ -24,6 +24,7 @@ from logstore.damage import Gap, next_intact
 from logstore.disk import storage_refusal
 from logstore.offset_map import OffsetMap
 from logstore.segment_swap import CleanedSegment
+from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import RecordBatch
 from wire.record_filter import (
     RecordSpan,
@@ -160,7 +161,10 @@ class Cleaning:
         handle = self._storage.open_read_only(file.path)
 
         def read_at(size_bytes: int, position: int) -> bytes:
-            return self._storage.pread(handle, size_bytes, position)
+            try:
+                return self._storage.pread(handle, size_bytes, position)
+            except OSError as error:
+                raise RefusedError(ErrorCode.CORRUPT_MESSAGE, f"the disk cannot read {file.path}: {error}") from error
 
         offset = file.base_offset
         try:

@@ -64,6 +64,8 @@ class TopicConfig:
             return f"a comma-separated list of {', '.join(self.choices)}"
         if self.type is ConfigType.STRING:
             return f"one of {', '.join(self.choices)}"
+        if self.type is ConfigType.DOUBLE:
+            return f"a number from {self.minimum} to {self.maximum}"
         return f"a whole number from {self.minimum} to {self.maximum}"
 
 
@@ -92,6 +94,7 @@ class ConfigEntry:
 
 
 _FOREVER: Final = str(MAX_INT64)
+_DAY_MS: Final = str(24 * 3_600_000)
 _WEEK_MS: Final = str(7 * 24 * 3_600_000)
 
 
@@ -133,10 +136,12 @@ def _throttled(side: str) -> TopicConfig:
 
 # fmt: off
 _CONFIGS: Final = (
-    _choice("cleanup.policy", "delete", "log.cleanup.policy", "delete",
-            "delete: drop whole segments by age and size. Compaction is not in this version."),
+    _choice("cleanup.policy", "delete", "log.cleanup.policy", "compact delete",
+            "delete: drop whole segments by age and size. compact: keep the last record of each key. Or both."),
     _choice("compression.type", "producer", "compression.type", "producer uncompressed gzip snappy lz4 zstd",
             "The codec of batches that the broker builds itself, from HTTP; what a producer batched stays as it came."),
+    _number("delete.retention.ms", _DAY_MS, "log.cleaner.delete.retention.ms", (0, MAX_INT64),
+            "So long a compacted log tells of deletions (null values) after it has dropped what they delete."),
     _number("flush.messages", "1", "log.flush.interval.messages", (1, MAX_INT64),
             "Sync to disk after so many records. 1, unlike Kafka's never: what was acknowledged survives a power cut."),
     _number("flush.ms", _FOREVER, "log.flush.interval.ms", (0, MAX_INT64),
@@ -145,10 +150,17 @@ _CONFIGS: Final = (
     _number("index.interval.bytes", "4096", "log.index.interval.bytes", (0, MAX_INT32),
             "One entry of the offset index for so many bytes of log."),
     _throttled("leader"),
+    _number("max.compaction.lag.ms", _FOREVER, "log.cleaner.max.compaction.lag.ms", (1, MAX_INT64),
+            "Compact what is older, however little of the log is superseded."),
     _number("max.message.bytes", "1048588", "message.max.bytes", (0, MAX_INT32),
             "The largest record batch that is accepted, after compression."),
     _choice("message.timestamp.type", "CreateTime", "log.message.timestamp.type", "CreateTime LogAppendTime",
             "Whether a record's timestamp is its producer's or that of its append."),
+    TopicConfig(name="min.cleanable.dirty.ratio", type=ConfigType.DOUBLE, default="0.5", minimum=0, maximum=1,
+                broker_key="log.cleaner.min.cleanable.ratio",
+                documentation="Compact a log when more than this part of it is not compacted yet."),
+    _number("min.compaction.lag.ms", "0", "log.cleaner.min.compaction.lag.ms", (0, MAX_INT64),
+            "Leave what is younger as it is."),
     _number("min.insync.replicas", "1", "min.insync.replicas", (1, MAX_INT32),
             "How many in-sync replicas an acks=all write needs, capped at the number of replicas."),
     _number("retention.bytes", "-1", "log.retention.bytes", (-1, MAX_INT64),
@@ -171,14 +183,15 @@ TOPIC_CONFIGS: Final[Mapping[str, TopicConfig]] = {config.name: config for confi
 """Every setting that this version acts upon, by name, in alphabetical order."""
 
 _KAFKA_ONLY: Final = """
-    compression.gzip.level compression.lz4.level compression.zstd.level delete.retention.ms file.delete.delay.ms
+    compression.gzip.level compression.lz4.level compression.zstd.level file.delete.delay.ms
     local.retention.bytes
-    local.retention.ms max.compaction.lag.ms message.downconversion.enable message.format.version
+    local.retention.ms message.downconversion.enable message.format.version
     message.timestamp.after.max.ms message.timestamp.before.max.ms message.timestamp.difference.max.ms
-    min.cleanable.dirty.ratio min.compaction.lag.ms preallocate remote.log.copy.disable remote.log.delete.on.disable
+    preallocate remote.log.copy.disable remote.log.delete.on.disable
     remote.storage.enable segment.jitter.ms
 """
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+_NUMBER: Final = re.compile(r"[0-9]{1,19}(\.[0-9]{1,19})?|\.[0-9]{1,19}")
 
 
 def known(name: str) -> TopicConfig:
@@ -225,6 +238,9 @@ def _canonical(config: TopicConfig, text: str) -> str | None:
         return text if text in config.choices else None
     if config.type is ConfigType.LIST:
         return _canonical_list(config, [part.strip() for part in text.split(",")])
+    if config.type is ConfigType.DOUBLE:
+        is_allowed = _NUMBER.fullmatch(text) is not None and config.minimum <= float(text) <= config.maximum
+        return str(float(text)) if is_allowed else None
     if _WHOLE_NUMBER.fullmatch(text) is None or not config.minimum <= int(text) <= config.maximum:
         return None
     return str(int(text))

@@ -1,9 +1,10 @@
 """Keyed records in and out of a log, and its cleanings, by hand."""
 
 from logstore.cleaner import cleanable, complete, plan_cleaning, take_in
-from logstore.cleaning import CleanedSegment, Cleaning
+from logstore.cleaning import Cleaning
 from logstore.log_config import LogConfig
 from logstore.partition_log import PartitionLog
+from logstore.segment_swap import CleanedSegment
 from wire.record_batch import build_batch, check_batches, iterate_batches
 
 COMPACT = LogConfig(cleanup_policy="compact", segment_bytes=700, index_interval_bytes=100, segment_ms=10**9)
@@ -46,23 +47,26 @@ def clean(log: PartitionLog, **options) -> Cleaning | None:
     return cleaning
 
 
-def read_batches(log: PartitionLog, start: int | None = None, *, max_bytes: int = 400):
+def read_batches(log: PartitionLog, start: int | None = None, *, max_bytes: int = 400, may_end_in_hole: bool = False):
+    """`may_end_in_hole`: the end was cut where compaction had taken out what lay before."""
     offset = log.log_start_offset if start is None else start
     found = []
     while offset < log.log_end_offset:
         got = log.read(offset, max_bytes=max_bytes, upper_offset=log.log_end_offset)
+        if not got.data and may_end_in_hole:
+            break
         assert got.next_offset > offset, f"a reader is stuck at {offset}"
         found += list(iterate_batches(got.data))
         offset = got.next_offset
     return found
 
 
-def read_keyed(log: PartitionLog, start: int | None = None):
+def read_keyed(log: PartitionLog, start: int | None = None, **options):
     """(offset, key, value) of every record from `start` on."""
     first = log.log_start_offset if start is None else start
     return [
         (record.offset, record.key, record.value)
-        for batch in read_batches(log, start)
+        for batch in read_batches(log, start, **options)
         for record in batch.records()
         if record.offset >= first
     ]
