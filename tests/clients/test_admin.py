@@ -23,7 +23,8 @@ def test_topics_are_created_listed_described_and_deleted(client, topics):
     assert [0, 1, 2] == [partition for partition, *_ in described]
     assert {2} == {len(replicas) for _, _, replicas, _ in described}
     assert all(leader in replicas for _, leader, replicas, _ in described)
-    assert "3600000" == {one["name"]: one["value"] for one in topics.ask(f"/{name}/configs")["data"]}["retention.ms"]
+    settings = topics.ask(f"/{name}/configs")["data"]
+    assert "3600000" == {one["name"]: one["value"] for one in settings}["retention.ms"]
     with pytest.raises(ClientError):
         client.call("create_topic", **wish, config={})
     client.call("delete_topic", topic=name)
@@ -34,7 +35,7 @@ def test_topics_are_created_listed_described_and_deleted(client, topics):
 def test_a_topic_gets_more_partitions(client, topics):
     topic = topics.new()
     client.call("add_partitions", topic=topic, partitions=3)
-    assert 3 == topics.ask(f"/{topic}")["partitions_count"]
+    wait_until(lambda: 3 == topics.ask(f"/{topic}")["partitions_count"], "every node has heard of it")
     with pytest.raises(ClientError):
         client.call("add_partitions", topic=topic, partitions=2)
 
@@ -71,7 +72,7 @@ def test_records_are_deleted_up_to_an_offset(client, topics):
     topic = topics.new()
     produce(client, topic, numbered(range(100)))
     client.call("delete_records", topic=topic, partition=0, before=40)
-    assert [40, 100] == client.call("ends", topic=topic, partition=0)
+    wait_until(lambda: [40, 100] == client.call("ends", topic=topic, partition=0), "the beginning has moved")
 
 
 @pytest.mark.feature("cluster")
