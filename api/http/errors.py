@@ -49,6 +49,10 @@ class Outcome(enum.StrEnum):
     """Before, by an idempotent produce that this one repeats; where is not known any more (S13)."""
 
 
+MESSAGE_CHARACTERS_MAX: Final = 2000
+"""A message may quote what a stranger sent; no answer is as long as that."""
+
+
 class ApiError(Exception):
     """An answer that is not a success: status, code, message, and what else its body and headers carry."""
 
@@ -65,7 +69,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.error_code = error_code
-        self.message = message
+        self.message = message if len(message) <= MESSAGE_CHARACTERS_MAX else f"{message[:MESSAGE_CHARACTERS_MAX]}..."
         self.outcome = outcome
         self.headers = headers or {}
         self.details = details or {}

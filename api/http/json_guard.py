@@ -17,6 +17,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 DIGITS_MAX: Final = 1000
+SAID_BACK_MAX: Final = 200
+"""Characters of a name or a value that is refused."""
 _TWO_DIGITS: Final = re.compile(rb"[0-9]{2}")
 _MANY_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (DIGITS_MAX + 1))
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -97,11 +99,17 @@ def explain(message: str) -> str:
     if missing := _MISSING.match(said):
         return f"{_join(path, missing['field'])} is missing: it is required"
     if unknown := _UNKNOWN.match(said):
-        return f"{_join(path, unknown['field'])} is not a field of this request: check its spelling or leave it out"
+        field = _join(path, _shortened(unknown["field"]))
+        return f"{field} is not a field of this request: check its spelling or leave it out"
     if (choice := _CHOICE.match(said)) and path.endswith("type"):
         return f"{path} must be BINARY, JSON or STRING, not {choice['found'][:64]}"
-    said = said[0].lower() + said[1:]
+    said = _shortened(said[0].lower() + said[1:])
     return f"{path or 'the body'}: {said.replace('`', '')}"
+
+
+def _shortened(text: str) -> str:
+    """No answer is as long as what a stranger sent."""
+    return text if len(text) <= SAID_BACK_MAX else f"{text[:SAID_BACK_MAX]}..."
 
 
 def _join(path: str, field: str) -> str:
