@@ -75,11 +75,15 @@ class Battlefield:
         node.start()
         self.network.know(self.nodes)
 
-    def start_dead(self) -> None:
-        """Start every node that does not run, and wait until all are ready."""
+    def begin_dead(self) -> None:
+        """Start every node that does not run; another fault may still keep it from being ready."""
         for node in self.nodes:
             if not node.is_running():
                 self.start(node)
+
+    def start_dead(self) -> None:
+        """Start every node that does not run, and wait until all are ready."""
+        self.begin_dead()
         self.cluster.wait_ready()
 
     def heal(self) -> None:

@@ -76,7 +76,7 @@ def kill(strike: Strike) -> Iterator[None]:
     if strike.chance.random() < 0.5:
         strike.field.start(strike.victim)
     yield
-    strike.field.start_dead()
+    strike.field.begin_dead()
 
 
 @contextlib.contextmanager
@@ -203,7 +203,7 @@ def disk_error(strike: Strike) -> Iterator[None]:
     finally:
         calls.heal()
         strike.victim.kill()
-        strike.field.start_dead()
+        strike.field.begin_dead()
 
 
 @contextlib.contextmanager
@@ -234,7 +234,7 @@ def power(strike: Strike) -> Iterator[None]:
     """What the victim had not synced is gone."""
     _cut_power(strike, [strike.victim])
     yield
-    strike.field.start_dead()
+    strike.field.begin_dead()
 
 
 @contextlib.contextmanager
