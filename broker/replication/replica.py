@@ -252,6 +252,7 @@ class Replica:
         try:
             appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._of.clock.wall_ms())
         except RefusedError as refused:
+            self._tell_damage()
             raise self._of.told(refused, self.name) from None
         except OSError as error:
             raise OutcomeUnknownError(
@@ -406,6 +407,11 @@ class Replica:
         self._require_leader()
         return self.log.offset_for_timestamp(timestamp_ms, upper_offset=self.high_watermark)
 
+    def _tell_damage(self) -> None:
+        """S18: whoever met it first, the replica that refuses because of it says so; else it would lead on in vain."""
+        if self.log.damaged_from is not None:
+            self._of.damaged(self)
+
     def _require_leader(self, current_leader_epoch: int = NO_EPOCH) -> PartitionLeader:
         """The leader, in the epoch that whoever asks believes in (S7); -1: it does not say."""
         leader = self._leader
@@ -429,8 +435,7 @@ class Replica:
                 offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one, check_crc=check_crc
             )
         except RefusedError:
-            if log.damaged_from is not None:
-                self._of.damaged(self)
+            self._tell_damage()
             raise
         return Fetched(found, log.high_watermark, log.log_start_offset, log.log_end_offset)
 

@@ -1,6 +1,7 @@
 """What a producer is told is durable is durable, and what a consumer reads stays read."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,15 +45,26 @@ class Disk:
 
 
 class FailingStorage(PosixStorage):
-    """A disk whose next write fails."""
+    """A disk whose next write, or read, fails."""
 
     def __init__(self) -> None:
-        self.fails = False
+        self.fails = self.fails_to_read = False
 
     def pwrite(self, handle: int, data: bytes, position: int, /) -> int:  # type: ignore[override] # a method here
         if self.fails:
             raise OSError(5, "Input/output error")
         return PosixStorage.pwrite(handle, data, position)
+
+    def pread(self, handle: int, size_bytes: int, position: int, /) -> bytes:  # type: ignore[override] # a method here
+        if self.fails_to_read:
+            raise OSError(5, "Input/output error")
+        return PosixStorage.pread(handle, size_bytes, position)
+
+    @contextlib.contextmanager
+    def unreadable(self) -> "Iterator[None]":
+        self.fails_to_read = True
+        yield
+        self.fails_to_read = False
 
 
 class Partition:
@@ -252,6 +264,19 @@ async def test_a_corrupt_batch_is_refused_and_writes_nothing(partition: Partitio
         await replica.append(damaged, acks=ACKS_LEADER, timeout_ms=0)
     assert ErrorCode.CORRUPT_MESSAGE == refused.value.code
     assert 0 == partition.log.log_end_offset
+
+
+async def test_s18_a_leader_that_refuses_writes_for_damage_says_so_whoever_met_the_damage(partition: Partition) -> None:
+    """A search by timestamp met it; without this the partition would have a leader that takes nothing."""
+    replica = partition.lead()
+    await replica.append(batch(b"a"), acks=ACKS_LEADER, timeout_ms=0)
+    partition.disk.sync()
+    with partition.storage.unreadable(), pytest.raises(RefusedError):
+        replica.offset_for_timestamp(1_000)
+    with pytest.raises(RefusedError) as refused:
+        await replica.append(batch(b"b"), acks=ACKS_LEADER, timeout_ms=0)
+    assert ErrorCode.KAFKA_STORAGE_ERROR == refused.value.code
+    assert [replica] == partition.damaged
 
 
 async def test_a_long_poll_ends_with_the_first_new_record(partition: Partition) -> None:
