@@ -6,6 +6,7 @@ keep, evens out the rest, and holds back what another still owns until that one 
 `cooperative-sticky` nothing that another member owns is given before it was revoked.
 """
 
+import bisect
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,6 +19,8 @@ PartitionCounts = Mapping[str, int]
 """By topic; a topic that is not there has none."""
 Assignments = dict[str, list[TopicPartition]]
 """By member id, of every member."""
+Order = list[tuple[int, str]]
+"""How many each has, and who; always sorted."""
 Assignor = Callable[[Subscriptions, PartitionCounts], Assignments]
 
 
@@ -54,11 +57,15 @@ def assign_sticky(members: Subscriptions, counts: PartitionCounts) -> Assignment
     wanted: Assignments = {member_id: [] for member_id in members}
     for partition, member_id in sorted(owners.items()):
         wanted[member_id].append(partition)
-    free = [partition for partition in partitions if partition not in owners]
-    for partition in free:
-        readers = (member_id for member_id in members if partition.topic in members[member_id].topics)
-        wanted[min(readers, key=lambda member_id: (len(wanted[member_id]), member_id))].append(partition)
-    _even_out(members, wanted)
+    order = sorted((len(own), member_id) for member_id, own in wanted.items())
+    for partition in partitions:
+        if partition not in owners:
+            _, taker = next(one for one in order if partition.topic in members[one[1]].topics)
+            _change(order, wanted, taker, gives=None, takes=partition)
+    while (move := _next_move(members, wanted, order)) is not None:
+        giver, taker, partition = move
+        _change(order, wanted, giver, gives=partition, takes=None)
+        _change(order, wanted, taker, gives=None, takes=partition)
     return {
         member_id: [one for one in given if owners.get(one, member_id) == member_id]
         for member_id, given in wanted.items()
@@ -83,22 +90,23 @@ def _owners(members: Subscriptions, partitions: list[TopicPartition]) -> dict[To
     return {one: member_id for one, (_, member_id) in claims.items() if one not in disputed}
 
 
-def _even_out(members: Subscriptions, wanted: Assignments) -> None:
-    """Move from whoever has most to whoever has at least two fewer and reads the topic, while there is such a pair."""
-    while True:
-        order = sorted(wanted, key=lambda member_id: (len(wanted[member_id]), member_id))
-        move = _next_move(members, wanted, order)
-        if move is None:
-            return
-        giver, taker, partition = move
-        wanted[giver].remove(partition)
-        wanted[taker].append(partition)
+def _change(
+    order: Order, wanted: Assignments, member_id: str, *, gives: TopicPartition | None, takes: TopicPartition | None
+) -> None:
+    own = wanted[member_id]
+    del order[bisect.bisect_left(order, (len(own), member_id))]
+    if gives is not None:
+        own.remove(gives)
+    if takes is not None:
+        own.append(takes)
+    bisect.insort(order, (len(own), member_id))
 
 
-def _next_move(members: Subscriptions, wanted: Assignments, order: list[str]) -> tuple[str, str, TopicPartition] | None:
-    for giver in reversed(order):
-        for taker in order:
-            if len(wanted[giver]) - len(wanted[taker]) < 2:
+def _next_move(members: Subscriptions, wanted: Assignments, order: Order) -> tuple[str, str, TopicPartition] | None:
+    """From whoever has most to whoever has at least two fewer and reads the topic, while there is such a pair."""
+    for giver_count, giver in reversed(order):
+        for taker_count, taker in order:
+            if giver_count - taker_count < 2:
                 break
             topics = members[taker].topics
             partition = next((one for one in reversed(wanted[giver]) if one.topic in topics), None)
