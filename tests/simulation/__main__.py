@@ -2,90 +2,120 @@
 
 --seed N            one run; its events with -v, and always where something was found
 --seeds A:B         many, one line each where something was found, and a summary
---shrink            with --seed: leave out one fault after another as long as the same promise breaks
---without 3,5       leave these faults out
+--append            with --seeds: a line for these into docs/proof/simulation.md
+--shrink            where something is found: leave out the faults that it does not need, and say which
+--without 3,joins-2 leave these faults out
+--mutants           put in one bug after another, and say how soon each is found; or only those that are named
 """
 
 import argparse
 import gc
-import statistics
 import sys
 import time
 
-from tests.broker.replication.model_checkers import ViolationError
-from tests.simulation.run import Ran, run
+from tests.simulation import mutants, table
+from tests.simulation.run import Ran, name_of, run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.partition("\n")[0])
+    """0: nothing was found, or every mutant was."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds", metavar="A:B")
+    parser.add_argument("--append", action="store_true")
     parser.add_argument("--without", default="", metavar="N,N")
     parser.add_argument("--shrink", action="store_true")
+    parser.add_argument("--mutants", nargs="*", metavar="NAME")
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
+    if options.mutants is not None:
+        return hunt_all(options.mutants)
     if options.seeds is not None:
         first, last = map(int, options.seeds.split(":"))
-        return campaign(range(first, last))
+        return campaign(range(first, last), append=options.append, shrinks=options.shrink)
     without = frozenset(filter(None, options.without.split(",")))
     ran = run(options.seed or 0, without=without)
     if options.shrink and ran.found is not None:
-        ran = shrink(ran, without)
-    show(ran, verbose=options.verbose or ran.found is not None)
+        ran, without = shrink(ran, without)
+    show(ran, without, verbose=options.verbose or ran.found is not None)
     return int(ran.found is not None)
 
 
-def name_of(found: BaseException | None) -> str:
-    return found.name if isinstance(found, ViolationError) else type(found).__name__
+def shrink(ran: Ran, without: frozenset[str]) -> tuple[Ran, frozenset[str]]:
+    """As few faults as break the same promise: half of them left out at a time, then a quarter, down to each alone."""
+    size = max(1, len(ran.fault_names) // 2)
+    while True:
+        names, at = ran.fault_names, 0
+        while at < len(names):
+            fewer = without | frozenset(names[at : at + size])
+            smaller = run(ran.seed, without=fewer)
+            if smaller.found is not None and name_of(smaller.found) == name_of(_found(ran)):
+                ran, without, names = smaller, fewer, smaller.fault_names
+            else:
+                at += size
+        if size == 1:
+            return ran, without
+        size //= 2
 
 
-def shrink(ran: Ran, without: frozenset[str]) -> Ran:
-    """As few faults as break the same promise."""
-    for number in range(1, 200):
-        if number not in without:
-            smaller = run(ran.seed, without=without | {number})
-            if smaller.found is not None and name_of(smaller.found) == name_of(ran.found):
-                ran, without = smaller, without | {number}
-    say(f"left out: --without {','.join(map(str, sorted(without)))}")
-    return ran
+def _found(ran: Ran) -> BaseException:
+    assert ran.found is not None
+    return ran.found
 
 
-def campaign(seeds: range) -> int:
-    started_s = time.perf_counter()
-    all_ran = []
+def campaign(seeds: range, *, append: bool, shrinks: bool) -> int:
+    started_s = time.process_time()
+    runs = []
     for seed in seeds:
         ran = run(seed)
-        ran.log = ran.log if ran.found is not None else []
-        all_ran.append(ran)
         if ran.found is not None:
             say(f"seed {seed}: {name_of(ran.found)}: {ran.found}")
+            if shrinks:
+                smaller, without = shrink(ran, frozenset())
+                say(f"  {smaller.faults.total()} faults do it: {_command(smaller, without)}")
+        ran.log = []
+        runs.append(ran)
         gc.collect()
-    elapsed_s = time.perf_counter() - started_s
-    found = sum(ran.found is not None for ran in all_ran)
-    median = statistics.median
+    told = table.campaign_of(runs, time.process_time() - started_s)
     say(
-        f"{len(all_ran)} seeds, {found} found something; a run (median): "
-        f"{median(ran.acknowledged for ran in all_ran):.0f} acknowledged sends, "
-        f"{median(sum(ran.faults.values()) for ran in all_ran):.0f} faults, "
-        f"{median(ran.elections for ran in all_ran):.0f} elections, "
-        f"healed in {median(ran.healed_s for ran in all_ran):.1f} s; "
-        f"{sum(ran.events for ran in all_ran) / elapsed_s:,.0f} events/s, {elapsed_s / len(all_ran):.1f} s a run"
+        f"{told.seeds} seeds, {told.violations} found something; a run (median): {told.acknowledged_median} "
+        f"acknowledged sends, {told.faults_median} faults, {told.elections_median} elections; {told.cpu_s:.0f} s of "
+        f"CPU, {told.cpu_s / told.seeds:.2f} s a run, {told.events / told.cpu_s:,.0f} events/s"
     )
-    return int(found > 0)
+    if append:
+        table.append(told)
+    return int(told.violations > 0)
 
 
-def show(ran: Ran, *, verbose: bool) -> None:
+def hunt_all(names: list[str]) -> int:
+    survivors = 0
+    for mutant in mutants.MUTANTS:
+        if not names or mutant.name in names:
+            hunt = mutants.hunt(mutant)
+            survivors += hunt.seed is None
+            say(str(hunt))
+    return int(survivors > 0)
+
+
+def show(ran: Ran, without: frozenset[str], *, verbose: bool) -> None:
     if verbose:
         for line in ran.log:
             say(line)
     say(
-        f"seed {ran.seed}: {ran.acknowledged} acknowledged sends, {sum(ran.faults.values())} faults, {ran.elections} "
+        f"seed {ran.seed}: {ran.acknowledged} acknowledged sends, {ran.faults.total()} faults, {ran.elections} "
         f"elections, {ran.events} events, healed in {ran.healed_s:.1f} s, trace {ran.trace}"
     )
     say(f"answers {dict(ran.told)}; faults {dict(ran.faults)}")
     if ran.found is not None:
         say(f"FOUND {name_of(ran.found)}: {ran.found}")
-        say(f"again: python -m tests.simulation --seed {ran.seed}")
+        say(f"again: {_command(ran, without)}")
+
+
+def _command(ran: Ran, without: frozenset[str]) -> str:
+    left_out = f" --without {','.join(sorted(without))}" if without else ""
+    return f"python -m tests.simulation --seed {ran.seed}{left_out}"
 
 
 def say(line: str) -> None:

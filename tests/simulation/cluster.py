@@ -28,6 +28,7 @@ from wire.errors import RefusedError
 TOPIC: Final = "pay"
 STEP_S: Final = 0.05
 RESTART_S: Final = 0.5
+PATIENCE_S: Final = 3.0
 
 
 class SimulatedCluster:
@@ -51,6 +52,8 @@ class SimulatedCluster:
         self.processes: dict[int, SimulatedProcess] = {}
         self.topic_id: uuid.UUID | None = None
         self.sends_are_over = False
+        self.haste = 1.0
+        """How fast producers send: a cluster that does not heal is watched, not fed."""
         self.bug: BaseException | None = None
 
     def checkers(self, partition: int) -> PartitionCheckers:
@@ -156,6 +159,7 @@ class SimulatedCluster:
         while not condition():
             if self.loop.time() > until_s:
                 raise ViolationError("L1", f"after {within_s} s still not: {what}")
+            self.haste = 1.0 if until_s - self.loop.time() > within_s - PATIENCE_S else 0.05
             await self.run_for(STEP_S)
 
     # ---- the usual beginning and end
@@ -215,6 +219,15 @@ class SimulatedCluster:
         return self._all_ready() and all(
             state.leader != -1 and {*state.in_sync_replicas} == {*state.replicas} and not state.is_reassigning
             for state in self.watch.image.topics[self.topic_id].partitions
+        )
+
+    def is_settled(self) -> bool:
+        """All replicas in sync, and none still on its way: a link that was mended may be found to be so much later."""
+        return self.is_fully_replicated() and all(
+            checkers.shadows[node_id].log_end_offset >= len(checkers.committed)
+            for checkers in self.watch.partitions.values()
+            if checkers.state is not None
+            for node_id in checkers.state.replicas
         )
 
 

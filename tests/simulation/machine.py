@@ -10,9 +10,12 @@ from typing import Any
 from broker.machine import Machine
 from tests.logstore.simulated_storage import SimulatedStorage
 from tests.simulation.virtual_loop import MACHINE_EPOCH_MS, VirtualLoop
+from wire.record_batch import iterate_batches
 
 DISK = "data"
 CAPACITY_BYTES = 1 << 30
+LEADER_EPOCH_AT = 12
+MAGIC_AT = 16
 
 
 class Disk(SimulatedStorage):
@@ -44,6 +47,22 @@ class Disk(SimulatedStorage):
         else:
             del file.live[at:]
         file.sync()
+
+    def rot(self, path: str, below: int, rng: Random) -> int:
+        """Flip a bit of the records in the first `below` bytes of a segment; where, or -1 where nothing lies there.
+
+        Not of a batch's leader epoch: of all that a batch says, only that is covered by nothing (Kafka's format).
+        """
+        file = self.file(path)
+        batches = list(iterate_batches(memoryview(bytes(file.live[:below]))))
+        if not batches:
+            return -1
+        number = rng.randrange(len(batches))
+        start = sum(batch.size_bytes for batch in batches[:number])
+        at = start + rng.choice([rng.randrange(LEADER_EPOCH_AT), rng.randrange(MAGIC_AT, batches[number].size_bytes)])
+        file.live[at] ^= 1 << rng.randrange(8)
+        file.durable[at : at + 1] = file.live[at : at + 1]
+        return at
 
     def _enter(self, operation: str, path: str) -> None:
         if self._faults:

@@ -8,13 +8,17 @@ Chance alone hardly meets the moments in which replication is in doubt. So some 
 run has come to (`POINTS`) one of those whom it is about is struck. How often, a run draws once.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING
 
+from logstore.checkpoints import RECOVERY_POINT_FILE, CheckpointError, read_offsets
 from metadata.requests import PartitionReassignment, ReassignPartitionsRequest
+from tests.simulation.machine import DISK
+from wire.identifiers import uuid_to_text
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -72,6 +76,7 @@ class Nemesis:
             "disk full": self._fill_disk,
             "lost disk": self._lose_disk,
             "damaged index": self._damage_index,
+            "bit rot": self._rot,
             "controller": self._replace_controller,
             "delete records": self._delete_records,
             "move": self._move,
@@ -232,9 +237,11 @@ class Nemesis:
         self._later(self.rng.uniform(0.3, 2.0), lambda: self._kill_one(node_id, 0.1))
         return f"node {node_id}, {operation}"
 
-    def _fail_read(self) -> str:
-        """Once: what is asked for again may be read."""
+    def _fail_read(self) -> str | None:
+        """S18: a sector that cannot be read is damage. Once: what is asked for again may be read."""
         node_id = self.rng.choice(self.cluster.node_ids)
+        if not self._is_replaceable(node_id):
+            return None
         self.cluster.machines[node_id].disk.fail("pread", EIO, path=".log")
         return f"node {node_id}"
 
@@ -270,6 +277,30 @@ class Nemesis:
         self._start_later(node_id, self.rng.choice([0.01, 0.3, 2.0]))
         return f"node {node_id}"
 
+    def _rot(self) -> str | None:
+        """S18: a bit of what is synced turns, in a file that is being used or read again by the next process."""
+        cluster, node_id = self.cluster, self.rng.choice(self.cluster.node_ids)
+        disk = cluster.machines[node_id].disk
+        with contextlib.suppress(CheckpointError, OSError):
+            points = read_offsets(disk, f"{DISK}/{RECOVERY_POINT_FILE}")
+            keys = sorted(key for key in points if key in cluster.watch.partitions)
+            if not keys or node_id not in cluster.processes or not self._is_replaceable(node_id):
+                return None
+            key = self.rng.choice(keys)
+            _, base_offset, position, *_ = points[key]
+            folder = next(
+                path
+                for path in disk.paths(f"{base_offset:020}.log")
+                if uuid_to_text(key[0]) in path and f"-{key[1]}." in path
+            )
+            at = disk.rot(folder, position, self.rng)
+            if at >= 0:
+                cluster.watch.rotten(node_id, key)
+                if self.rng.random() < 0.5:
+                    self._kill_one(node_id, 0.05)
+                return f"node {node_id}, {folder} at {at}"
+        return None
+
     def _is_replaceable(self, node_id: int) -> bool:
         """Whatever this node holds, another in-sync replica that runs holds too, and nobody else has lost anything."""
         cluster = self.cluster
@@ -285,9 +316,9 @@ class Nemesis:
         return True
 
     def _is_sound(self, node_id: int) -> bool:
-        """It runs, and its disk neither has failed nor is about to."""
+        """It runs, its disk neither has failed nor is about to, and it has found no damage."""
         process = self.cluster.processes.get(node_id)
-        return process is not None and not process.has_failed_disk and not self.cluster.machines[node_id].disk.will_fail
+        return process is not None and not process.has_damage and not self.cluster.machines[node_id].disk.will_fail
 
     def _jump_clock(self) -> str:
         machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]

@@ -99,6 +99,10 @@ class SimulatedProcess:
     def has_failed_disk(self) -> bool:
         return self.node is not None and self.node._directories.all_offline  # the test sees everything
 
+    @property
+    def has_damage(self) -> bool:
+        return self.has_failed_disk or (self.node is not None and bool(self.node._directories.damaged()))
+
     def kill(self) -> None:
         """The process is gone; its `finally` blocks never run."""
         self._cluster.loop.bury(self.life)

@@ -129,5 +129,11 @@ async def _live(
     await cluster.until(all_write, "a write of every producer acknowledged", HEALED_WITHIN_S)
     cluster.sends_are_over = True
     await cluster.run_for(SETTLED_S)
+    await cluster.until(cluster.is_settled, "every replica up to date", HEALED_WITHIN_S)
     for checkers in cluster.watch.partitions.values():
         checkers.healed()
+
+
+def name_of(found: BaseException) -> str:
+    """The invariant, or the kind of exception."""
+    return found.name if isinstance(found, ViolationError) else type(found).__name__

@@ -7,23 +7,43 @@ opens is read once, and so what a crash left is what is checked.
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+from broker.replication.fetcher import Followed, LeaderFetcher
+from broker.replication.follower import Append, StartAt, Step, TruncateTo
 from broker.replication.replica import Fetched, Replica
 from logstore.log_answers import Appended
 from logstore.partition_log import PartitionLog
+from logstore.segment import LOG_SUFFIX
 from metadata import codec
 from metadata.apply import apply
 from metadata.commands import ChangePartitions
 from metadata.image import Image, Partition
 from tests.broker.replication.model_checkers import Checkers, ViolationError
 from tests.broker.replication.model_log import Record
-from tests.simulation.virtual_loop import here
-from wire.record_batch import iterate_batches
+from tests.simulation.virtual_loop import Life, here
+from wire.errors import ErrorCode, RefusedError
+from wire.record_batch import RecordBatch, iterate_batches
 
 Key = tuple[UUID, int]
+NOT_KNOWN: Record = (-1, -1)
+"""What lies behind damage."""
+NOT_NOTICED = 1 << 62
+"""For a broker epoch: no life of this broker is known to know of its damage."""
+
+
+@lru_cache(maxsize=4096)
+def _values(batch: bytes) -> tuple[int, ...]:
+    (one,) = iterate_batches(batch)
+    return tuple(int(record.value or b"-1") for record in one.records())
+
+
+def values_of(batch: RecordBatch) -> tuple[int, ...]:
+    """Its records' values. A batch lies on three disks and comes to many readers, and is parsed once."""
+    return _values(bytes(memoryview(batch.source)[batch.position : batch.position + batch.size_bytes]))
 
 
 class Shadow:
@@ -59,22 +79,25 @@ class Shadow:
         return self.records[offset - self.first_offset]
 
     def opened(self, log: PartitionLog) -> None:
-        """A process has it, and has recovered it."""
+        """A process has it, and has recovered it. Its files are read here past the log: reading has effects on it."""
         self.log = log
         self.records.clear()
         self.first_offset = log.log_start_offset
-        offset = log.log_start_offset
-        while offset < log.log_end_offset:
-            found = log.read(offset, max_bytes=1 << 20, upper_offset=log.log_end_offset)
-            self.add(found.data)
-            offset = found.next_offset
+        storage: Any = log.disk.storage
+        with contextlib.suppress(ValueError, RefusedError):  # damage: what lies behind it is not known here
+            for name in sorted(storage.list_directory(log.folder)):
+                if name.endswith(LOG_SUFFIX):
+                    self.add(bytes(storage.file(f"{log.folder}/{name}").live))
+        missing = log.log_end_offset - self.first_offset - len(self.records)
+        self.records += [NOT_KNOWN] * missing
+        del self.records[log.log_end_offset - self.first_offset :]
 
     def add(self, data: Any) -> None:
         for one in iterate_batches(data):
             end = self.first_offset + len(self.records)
-            for record in one.records():
-                if record.offset >= end:
-                    self.records.append((one.partition_leader_epoch, int(record.value or b"-1")))
+            if one.next_offset > end:
+                values = values_of(one)[max(0, end - one.base_offset) :]
+                self.records += [(one.partition_leader_epoch, value) for value in values]
 
     def cut(self) -> None:
         """The log was truncated, or begins anew."""
@@ -111,7 +134,35 @@ class PartitionCheckers(Checkers):
         self.min_in_sync_replicas = min_in_sync_replicas
         self.failed: set[int] = set()
         """Values of which a producer was told that nothing was written."""
+        self._leading_lives: dict[int, Life] = {}
         super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
+
+    def rotten(self, node_id: int) -> None:
+        """A part of what this replica vouches for is broken, and it may never notice: until it begins anew."""
+        self.lost(node_id, NOT_NOTICED, counted=True)
+
+    def will_start_at(self, broker_id: int, offset: int) -> None:
+        super().will_start_at(broker_id, offset)
+        if self.damaged.get(broker_id) == NOT_NOTICED:
+            self.damaged[broker_id] = -1
+
+    def watermark_moved(self, broker_id: int) -> None:
+        if broker_id not in self.damaged:
+            super().watermark_moved(broker_id)
+
+    def _leader_is_complete(self, broker_id: int) -> None:
+        if broker_id not in self.damaged:
+            super()._leader_is_complete(broker_id)
+
+    def led_append(self, life: Life, offset: int) -> None:
+        """S10: what is appended in one leader epoch is appended by one process; whoever restarts needs a new one."""
+        epoch = self.shadows[life.address].record(offset)[0]
+        known = self._leading_lives.setdefault(epoch, life)
+        self._require("S10", known is life, f"node {life.address}, restarted, appends in leader epoch", epoch)
+
+    def applied(self, node_id: int, asked: object, in_flight: object) -> None:
+        """S11: what changes a log answers the request in flight."""
+        self._require("S11", asked is in_flight, f"node {node_id} applies what answers {asked}, not", in_flight)
 
     def seen(self, offset: int, value: int) -> None:
         """S12: a value that was read never changes."""
@@ -130,7 +181,7 @@ class PartitionCheckers(Checkers):
             self._require("S13", value not in where, f"{value} lies at {offset} and at", where.get(value))
             self._require("S15", value not in self.failed, f"the send of {value} failed, it lies at", offset)
             where[value] = offset
-        for node_id in self.state.replicas:
+        for node_id in {*self.state.replicas} - self.damaged.keys():
             shadow = self.shadows[node_id]
             for offset, value in self.acknowledged.items():
                 if offset >= shadow.log_start_offset:
@@ -214,6 +265,10 @@ class Watch:
             checkers.shadows[node_id].left(keeps_unsynced=keeps_unsynced)
             checkers.lost(node_id, -1, counted=False)
 
+    def rotten(self, node_id: int, key: Key) -> None:
+        """A bit of this replica turned."""
+        self.of(key).rotten(node_id)
+
     def wiped(self, node_id: int) -> None:
         broker = self.image.brokers.get(node_id)
         for checkers in self.partitions.values():
@@ -239,6 +294,8 @@ class Watch:
                 (PartitionLog, "truncate_to", self._truncate_to),
                 (PartitionLog, "truncate_fully_and_start_at", self._start_at),
                 (PartitionLog, "close", self._close),
+                (LeaderFetcher, "_request", self._request),
+                (LeaderFetcher, "_take", self._take),
                 (Replica, "__init__", self._replica_made),
                 (Replica, "lead", self._lead),
                 (Replica, "committed", self._committed),
@@ -262,6 +319,7 @@ class Watch:
             if (known := self._shadow(log)) is not None and log.log_end_offset > end_offset:
                 known[1].add(buffer)
                 self.check(known[0].appended, here().address, end_offset)
+                self.check(known[0].led_append, here(), end_offset)
             return appended
 
         return append
@@ -300,6 +358,25 @@ class Watch:
 
         return truncate_fully_and_start_at
 
+    def _request(self, real: Any) -> Any:
+        def request(fetcher: LeaderFetcher, *args: Any) -> Any:
+            fetcher.simulated_in_flight = dict(fetcher._session.wanted)  # type: ignore[attr-defined] # of the watch
+            return real(fetcher, *args)
+
+        return request
+
+    def _take(self, real: Any) -> Any:
+        def take(fetcher: LeaderFetcher, followed: Followed, data: Any) -> Step:
+            asked = followed.asked
+            step: Step = real(fetcher, followed, data)
+            changes = isinstance(step, TruncateTo | StartAt) or (isinstance(step, Append) and len(step.records))
+            if changes and (known := self._shadow(followed.replica.log)) is not None:
+                in_flight = fetcher.simulated_in_flight.get(followed.key)  # type: ignore[attr-defined] # of the watch
+                self.check(known[0].applied, here().address, asked, in_flight)
+            return step
+
+        return take
+
     def _close(self, real: Any) -> Any:
         def close(log: PartitionLog) -> None:
             known = self._shadow(log)
@@ -336,9 +413,16 @@ class Watch:
 
     def _fetch_as_follower(self, real: Any) -> Any:
         def fetch_as_follower(replica: Replica, **kwargs: Any) -> Fetched:
-            fetched: Fetched = real(replica, **kwargs)
-            if fetched.diverging is None and (known := self._shadow(replica.log)) is not None:
-                known[0].fetched(kwargs["broker_id"], kwargs["broker_epoch"], replica.leader_epoch)
+            known = self._shadow(replica.log)
+            fetch = kwargs["broker_id"], kwargs["broker_epoch"], replica.leader_epoch
+            try:
+                fetched: Fetched = real(replica, **kwargs)
+            except RefusedError as refused:
+                if known is not None and refused.code == ErrorCode.KAFKA_STORAGE_ERROR:
+                    known[0].fetched(*fetch)  # it was heard, though the leader's disk cannot answer it
+                raise
+            if fetched.diverging is None and known is not None:
+                known[0].fetched(*fetch)
             return fetched
 
         return fetch_as_follower

@@ -1,0 +1,212 @@
+"""Bugs that replicated logs have had, put into the real nodes one at a time: the simulator must find each.
+
+The list is that of the reliability page, and some that lie around the cores. A mutant breaks one rule for as long as
+its context lasts and leaves the rest as it is; none exists outside of test code. Those of the cores are shared with the
+model cluster (`tests/broker/replication/model_mutants.py`), where the same bugs cost milliseconds.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from broker.heartbeats import Heartbeats
+from broker.replication.fetcher import LeaderFetcher
+from broker.replication.fetchers import Fetchers
+from broker.replication.replica import Fetched, Replica
+from logstore.partition_log import PartitionLog
+from logstore.producer_state import ProducerState
+from metadata import broker_entries
+from metadata.image import Partition
+from tests.broker.replication import model_mutants
+from tests.simulation.run import name_of, run
+from wire.errors import ErrorCode, RefusedError
+
+PAGE_BUDGET = 60
+"""Seeds within which a bug of the reliability page is to be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`what` in the words of the reliability page."""
+
+    name: str
+    what: str
+    breaks: Callable[[], AbstractContextManager[None]]
+    seeds: int
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(what: str, *, seeds: int = PAGE_BUDGET) -> Callable[[Callable[[], Iterator[None]]], None]:
+    """A generator that yields once; its name is the mutant's."""
+
+    def add(breaks: Callable[[], Iterator[None]]) -> None:
+        MUTANTS.append(Mutant(breaks.__name__, what, contextmanager(breaks), seeds))
+
+    return add
+
+
+def core_mutant(name: str, what: str, *, seeds: int = PAGE_BUDGET) -> None:
+    """One of the model cluster's, in real nodes."""
+    (of_cores,) = (one for one in model_mutants.MUTANTS if one.name == name)
+
+    @contextmanager
+    def breaks() -> Iterator[None]:
+        with (
+            of_cores.breaks() as cores,
+            patch("broker.replication.replica.PartitionLeader", cores.leader),
+            patch("broker.replication.fetchers.PartitionFollower", cores.follower),
+        ):
+            yield
+
+    MUTANTS.append(Mutant(name, what, breaks, seeds))
+
+
+# ---- of the reliability page
+
+core_mutant("acknowledged_on_local_append", "ack on local append")
+
+
+@mutant("reads ignoring the high watermark")
+def reads_above_the_watermark() -> Iterator[None]:
+    def fetch_now(replica: Replica, offset: int, *, max_bytes: int, at_least_one: bool = True, **_: Any) -> Fetched:
+        replica._require_leader()
+        return replica._read(offset, max_bytes, upper_offset=replica.log.log_end_offset, at_least_one=at_least_one)
+
+    with patch.object(Replica, "fetch_now", fetch_now):
+        yield
+
+
+core_mutant("no_divergence_check", "no truncation")
+
+
+@mutant("truncation by high watermark")
+def truncation_by_watermark() -> Iterator[None]:
+    """Before KIP-101: who begins to follow cuts what it does not know to be committed."""
+    follow = Fetchers.follow
+
+    def cut_and_follow(fetchers: Fetchers, replica: Replica, state: Partition, leader: Any) -> None:
+        known = fetchers._followed.get(replica.key)
+        if known is None or known.core.leader_epoch != state.leader_epoch:
+            replica.truncate_to(min(replica.log.high_watermark, replica.log.log_end_offset))
+        follow(fetchers, replica, state, leader)
+
+    with patch.object(Fetchers, "follow", cut_and_follow):
+        yield
+
+
+core_mutant("no_maximal_in_sync_replicas", "no maximal ISR")
+core_mutant("unclean_elections", "unclean election")
+
+
+@mutant("no fence on restart")
+def an_old_life_goes_on() -> Iterator[None]:
+    """S10: a restarted process leads on in the leader epoch of its last life, without what that had not synced."""
+    registered = Heartbeats._register
+
+    async def register(heartbeats: Heartbeats) -> None:
+        mine = heartbeats._image().brokers.get(heartbeats._registration.broker_id)
+        if mine is None:
+            await registered(heartbeats)
+        else:
+            heartbeats.broker_epoch = mine.epoch
+            heartbeats._on_registered(mine.epoch)
+
+    with patch.object(Heartbeats, "_register", register):
+        yield
+
+
+core_mutant("min_in_sync_ignored_at_the_watermark", "min ISR ignored at the watermark")
+core_mutant("no_eligible_leader_replicas", "no ELR")
+core_mutant("stale_answer_applied", "stale fetch response applied")
+core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set")
+core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check")
+core_mutant("broker_epoch_of_the_image_for_joiners", "no broker-epoch check (at the leader: KIP-903)")
+core_mutant("no_epoch_start_check", "no epoch-start check")
+core_mutant("no_watermark_check_at_a_join", "no high-watermark check at a join")
+core_mutant("no_leader_epoch_check_on_a_fetch", "no leader-epoch check on fetch")
+
+# ---- around the cores
+
+
+@mutant("what was written counts as durable")
+def counted_before_the_sync() -> Iterator[None]:
+    with patch.object(PartitionLog, "durable_end_offset", property(lambda log: log.log_end_offset, lambda *_: None)):
+        yield
+
+
+@mutant("a follower fetches on before its disk has what it was given")
+def followers_fetch_before_their_sync() -> Iterator[None]:
+    take = LeaderFetcher._take
+
+    def take_as_durable(fetcher: LeaderFetcher, followed: Any, data: Any) -> Any:
+        step = take(fetcher, followed, data)
+        fetcher._unsynced.clear()
+        log = followed.replica.log
+        log.durable_end_offset = log.log_end_offset
+        return step
+
+    with patch.object(LeaderFetcher, "_take", take_as_durable):
+        yield
+
+
+@mutant("an unknown outcome is called a failure")
+def unknown_is_called_a_failure() -> Iterator[None]:
+    def refuse(replica: Replica, *_: Any, **__: Any) -> RefusedError:
+        return RefusedError(ErrorCode.NOT_ENOUGH_REPLICAS, replica.name)
+
+    with patch.object(Replica, "not_yet_safe", refuse):
+        yield
+
+
+@mutant("a retry is a new write")
+def sequences_are_not_checked() -> Iterator[None]:
+    with patch.object(ProducerState, "check", lambda *_: None):
+        yield
+
+
+@mutant("a damaged or lost replica is counted on")
+def lost_replicas_are_not_reported() -> Iterator[None]:
+    async def say_nothing(heartbeats: Heartbeats, broker_epoch: int) -> None:
+        del broker_epoch
+        heartbeats._unreported.clear()
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Heartbeats, "_report_losses", say_nothing))
+        stack.enter_context(patch.object(broker_entries, "_disjoint", lambda *_: False))
+        yield
+
+
+# ---- the hunt
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """How a mutant was found, or that it was not."""
+
+    mutant: Mutant
+    seeds_run: int
+    elapsed_s: float
+    seed: int | None
+    found_by: str
+
+    def __str__(self) -> str:
+        name = f"{self.mutant.name:42}"
+        if self.seed is None:
+            return f"{name} SURVIVED {self.seeds_run} seeds, {self.elapsed_s:6.1f} s"
+        return f"{name} killed by {self.found_by:16} after {self.seeds_run:3} seeds, {self.elapsed_s:6.1f} s"
+
+
+def hunt(mutant: Mutant, first_seed: int = 0) -> Hunt:
+    """Run one seed after another until something is found, or the budget is spent."""
+    started_s = time.perf_counter()
+    for seed in range(first_seed, first_seed + mutant.seeds):
+        with mutant.breaks():
+            ran = run(seed)
+        if ran.found is not None:
+            return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, name_of(ran.found))
+    return Hunt(mutant, mutant.seeds, time.perf_counter() - started_s, None, "")
