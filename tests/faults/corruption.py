@@ -7,11 +7,11 @@ nothing; the node has to notice. Never touches the node's configuration or ident
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 ZEROED_BYTES = 512
+SEGMENT_WEIGHT = 4
 KINDS = {
     "segment": "data/{topic}-*/*.log",
     "index": "data/{topic}-*/*index",
@@ -43,7 +43,8 @@ def corrupt(node_directory: Path, topic: str, chance: random.Random, only: str |
         for kind, pattern in KINDS.items()
         if only in (None, kind)
     }
-    kind = chance.choice([kind for kind, files in candidates.items() if files])
+    kinds = [kind for kind, files in candidates.items() if files]
+    kind = chance.choices(kinds, [SEGMENT_WEIGHT if kind == "segment" else 1 for kind in kinds])[0]
     file = chance.choice(candidates[kind])
     copy = Path(tempfile.mkdtemp(prefix="kraft-damage-", dir=node_directory.parent))
     shutil.copy2(file, copy)
@@ -73,6 +74,3 @@ def shorten(file: Path, chance: random.Random) -> None:
 
 def delete(file: Path, _: random.Random) -> None:
     file.unlink()
-
-
-Corruption = Callable[[Path, random.Random], None]

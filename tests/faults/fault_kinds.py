@@ -381,11 +381,4 @@ def needs_compiler(name: str) -> bool:
     return name in {"disk-full", "disk-error", "slow-disk", "power", "power-all", "clock"}
 
 
-def reachable(node: Node) -> bool:
-    with contextlib.suppress(NotSentError, DoubtfulError, AssertionError):
-        node.ask("/healthz", timeout_s=1)
-        return True
-    return False
-
-
 assert sys.platform == "linux", "SIGSTOP, /proc and prlimit are as Linux has them"
