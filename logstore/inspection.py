@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from logstore.batch_walk import BrokenBatchError, scan_batches
 from logstore.checkpoints import (
+    CLEANER_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_FILE,
     RECOVERY_POINT_FILE,
@@ -75,6 +76,8 @@ class InspectedLog(NamedTuple):
     recovery_point: int
     high_watermark: int
     is_damaged: bool
+    may_have_holes: bool
+    """It is or was compacted: offsets may be missing between batches."""
 
 
 class VerifiedLog(NamedTuple):
@@ -126,11 +129,11 @@ def segment_paths(storage: Storage, folder: str) -> list[str]:
 
 
 def iterate_segment(
-    storage: Storage, path: str, *, from_offset: int = 0, may_have_holes: bool = False
+    storage: Storage, path: str, *, from_offset: int = 0, may_have_holes: bool = True
 ) -> Iterator[InspectedBatch]:
     """Every batch of a segment file with its CRC checked, and every stretch of bytes between that is no batch.
 
-    `may_have_holes`: the topic is compacted, so offsets may be missing between batches.
+    Not `may_have_holes`: the topic never was compacted, so where offsets are missing there is damage.
     """
     with _SegmentFile(storage, path) as segment:
         position, expected = 0, segment_base_offset(path)
@@ -161,6 +164,7 @@ def list_logs(storage: Storage, directory: str) -> list[InspectedLog]:
         _read_checkpoint(storage, f"{directory}/{name}")
         for name in (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
     )
+    compacted = _compacted_logs(storage, directory)
     found = []
     for name in storage.list_directory(directory):
         partition = read_partition_name(storage, directory, name)
@@ -186,6 +190,7 @@ def list_logs(storage: Storage, directory: str) -> list[InspectedLog]:
                 recovery_point=point[0] if point else -1,
                 high_watermark=high_watermarks[key][0] if high_watermarks.get(key) else -1,
                 is_damaged=bool(load_gaps(storage, folder)),
+                may_have_holes=compacted is None or key in compacted,
             )
         )
     return sorted(found, key=lambda log: (log.topic_name, log.partition))
@@ -196,6 +201,14 @@ def _read_checkpoint(storage: Storage, path: str) -> dict[PartitionKey, tuple[in
         return read_offsets(storage, path)
     except CheckpointError:
         return {}
+
+
+def _compacted_logs(storage: Storage, directory: str) -> dict[PartitionKey, tuple[int, ...]] | None:
+    """Those that are or were compacted; None where nobody can tell."""
+    try:
+        return read_offsets(storage, f"{directory}/{CLEANER_FILE}")
+    except CheckpointError:
+        return None
 
 
 def _log_end(storage: Storage, paths: list[str], sizes: list[int], point: tuple[int, ...]) -> int:
@@ -226,13 +239,13 @@ def verify_log(storage: Storage, log: InspectedLog) -> VerifiedLog:
     paths = segment_paths(storage, log.folder)
     for path in paths:
         base_offset = segment_base_offset(path)
-        if 0 <= expected < base_offset:
+        if 0 <= expected < base_offset and not log.may_have_holes:
             findings.append(
                 Finding(Severity.DAMAGE, path, 0, expected, f"offsets {expected} to {base_offset - 1} are missing")
             )
         expected = max(expected, base_offset)
         positions: dict[int, int] = {}
-        for found in iterate_segment(storage, path):
+        for found in iterate_segment(storage, path, may_have_holes=log.may_have_holes):
             if found.batch is None:
                 findings.append(_judge(log, found, expected, is_last=path == paths[-1], storage=storage))
                 continue

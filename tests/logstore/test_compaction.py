@@ -123,3 +123,55 @@ def test_a_cleaning_survives_a_restart(owner):
     assert log.damaged_from is None
     assert 30 == log.compaction.clean_end_offset
     assert (29, 1029) == log.offset_for_timestamp(1029, upper_offset=31)[:2]
+
+
+def test_a_reader_comes_to_the_end_also_where_the_last_record_was_a_deletion(owner):
+    config = replace(COMPACT, delete_retention_ms=0)
+    log = owner.log(config=config)
+    append_keyed(log, [(b"a", b"1")])
+    append_keyed(log, [(b"b", None)])
+    log.roll()
+    commit(owner, log)
+    clean(log, now_ms=1)
+    assert [(0, b"a", b"1"), (1, b"b", None)] == read_keyed(log)
+    clean(log, now_ms=1)
+    assert [(0, b"a", b"1")] == read_keyed(log)
+    assert [0, 1] == [batch.last_offset for batch in read_batches(log)]
+
+
+def test_a_tombstone_is_not_dropped_by_the_cleaning_that_drops_what_it_deletes(owner):
+    """A follower may get it with the horizon of its leader while the deleted record still lies here."""
+    log = owner.log(config=replace(COMPACT, delete_retention_ms=1000))
+    append_keyed(log, [(b"a", b"1")])
+    append_keyed(log, [(b"a", None)])
+    log.roll()
+    commit(owner, log)
+    clean(log, now_ms=0)
+    log.compaction.clean_end_offset = 0
+    clean(log, now_ms=5000)
+    assert [(1, b"a", None)] == read_keyed(log)
+    assert 6000 == delete_horizon_ms(read_batches(log)[0])
+
+
+def test_nothing_is_cleaned_that_a_restart_would_read_again(owner):
+    log = owner.log(config=COMPACT)
+    for number in range(30):
+        append_keyed(log, [(b"k", b"v%d" % number)])
+    owner.settle()
+    log.advance_high_watermark(30)
+    assert cleanable(log, 0, drops_tombstones=True) is None
+    owner.directory.checkpoint()
+    owner.settle()
+    found = cleanable(log, 0, drops_tombstones=True)
+    assert len(log.segments) - 1 == found.segments
+
+
+def test_what_lags_too_long_is_due_however_little_it_is(owner):
+    log = filled(owner)
+    clean(log)
+    log.roll()
+    append_keyed(log, [(b"k", b"v")], timestamp_ms=7000)
+    commit(owner, log)
+    log.config = replace(COMPACT, min_cleanable_dirty_ratio=0.9, max_compaction_lag_ms=1000)
+    assert not cleanable(log, 6000, drops_tombstones=True).is_due
+    assert cleanable(log, 6001, drops_tombstones=True).is_due
