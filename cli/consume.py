@@ -11,7 +11,7 @@ from typing import Final, Self
 import click
 
 from cli.consumer import TopicConsumer
-from cli.failure import ExitCode, Failure
+from cli.failure import ExitCode, Failure, NothingCameFailure
 from cli.group_consumer import GroupConsumer
 from cli.http_client import HttpClient
 from cli.invocation import Invocation, command, current
@@ -124,7 +124,7 @@ def _print_all(
                 return
         silent_s = time.monotonic() - last_record_s
         if invocation.timeout_s is not None and silent_s >= invocation.timeout_s:
-            raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
+            raise NothingCameFailure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
         _mind_unreadable(waiting, silent_s, ends=ends)
 
 
@@ -163,7 +163,7 @@ def _print_group(
                 consumer.commit()
                 last_record_s = time.monotonic()
             elif invocation.timeout_s is not None and time.monotonic() - last_record_s >= invocation.timeout_s:
-                raise Failure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
+                raise NothingCameFailure(f"no record came for {invocation.timeout_s:g} s", ExitCode.UNAVAILABLE)
     if consumer.lost_records:
         raise Failure(f"{consumer.lost_records} records are lost to disk damage; the rest was printed")
 

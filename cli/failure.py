@@ -21,3 +21,7 @@ class Failure(Exception):  # noqa: N818 - it is the command's end, not a defect 
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
+
+
+class NothingCameFailure(Failure):
+    """A reader has waited for as long as it was told to."""

@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from cli.failure import ExitCode, Failure
+from cli.failure import ExitCode, Failure, NothingCameFailure
 from cli.invocation import CONTEXT_SETTINGS
 
 SHIMS: Final = {
@@ -69,7 +69,10 @@ def run_shim(name: str, arguments: list[str]) -> None:
         return
     root: click.Group = importlib.import_module("cli.main").root
     with root.make_context("kraft", translated) as context:
-        root.invoke(context)
+        try:
+            root.invoke(context)
+        except NothingCameFailure as ended:  # for Kafka's console consumer the end of --timeout-ms is a good one
+            click.echo(f"kraft: {ended.message}", err=True)
 
 
 def make_folder() -> Path:

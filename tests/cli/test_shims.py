@@ -198,6 +198,7 @@ def free_ports(number):
     return ports
 
 
+@pytest.mark.timeout(300)
 def test_an_old_tutorial_runs_as_written(tmp_path):
     """With one addition, KRAFT_BOOTSTRAP_SERVER: the usual cluster of --zookeeper would be that of port 8082."""
     kafka, http, peer = free_ports(3)
@@ -229,6 +230,8 @@ def test_an_old_tutorial_runs_as_written(tmp_path):
             assert lines == consumer.stdout.readline() + consumer.stdout.readline()
             consumer.send_signal(signal.SIGINT)
             assert 130 == consumer.wait(60)
+        reading = f"kafka-console-consumer --bootstrap-server {broker} --topic test --from-beginning"
+        assert lines == tutorial.types(f"{reading} --timeout-ms 3000").stdout, "and its end is a good one"
         assert b"test\n" == tutorial.types("kafka-topics.sh --list --zookeeper localhost:2181").stdout
         described = tutorial.types(f"kafka-topics --describe --topic test --bootstrap-server {broker}").stdout
         assert b"PartitionCount: 1" in described

@@ -115,6 +115,10 @@ def test_an_application_with_its_own_api_and_metadata_runs_beside_ours(checkout,
     run(kraft, "up", "-n", "1", "--any-port", *data, cwd=application, **around)
     try:
         assert '"node_id"' in run(kraft, "status", "--format", "json", *data, cwd=application, **around)
+        shims = Path(run(kraft, "shims", cwd=application, **around).strip())
+        assert environment in shims.parents
+        listing = [shims / "kafka-topics.sh", "--list", "--exclude-internal"]
+        assert "" == run(*listing, cwd=application, KRAFT_DATA_DIR=data[1], **around)
     finally:
         run(kraft, "down", *data, cwd=application, **around)
 
