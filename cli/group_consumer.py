@@ -22,6 +22,7 @@ ATTEMPT_S: Final = 5.0
 LEAVE_TIMEOUT_S: Final = 5.0
 POLL_BYTES: Final = 2 << 20
 INSTANCE_GONE: Final = 40403
+INSTANCE_EXISTS: Final = 40902
 DAMAGED: Final = 50002
 Notice = Callable[[str], None]
 
@@ -103,13 +104,19 @@ class GroupConsumer:
     def _join(self) -> None:
         """A new instance, at whichever node answers."""
         settings = {
-            "name": f"kraft-consume-{os.getpid()}-{secrets.token_hex(4)}",
             "auto.offset.reset": self._reset,
             "auto.commit.enable": False,
             "consumer.instance.timeout.ms": INSTANCE_TIMEOUT_MS,
         }
         base = f"/consumers/{segment(self._group_id)}"
-        made = self._client.send("POST", base, settings, repeatable=True, patient=True)
+        made = None
+        while made is None:
+            named = settings | {"name": f"kraft-consume-{os.getpid()}-{secrets.token_hex(4)}"}
+            try:
+                made = self._client.send("POST", base, named, repeatable=True, patient=True)
+            except RequestFailure as failure:
+                if failure.error_code != INSTANCE_EXISTS:
+                    raise  # else an attempt whose answer was lost has made it: it ends by itself
         self._path = f"{base}/instances/{segment(made['instance_id'])}"
         subscription = f"{self._path}/subscription"
         try:

@@ -9,7 +9,7 @@ which nothing was done (or what does no harm twice), leads to another try.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from api.http.bodies import read_body
 from api.http.context import context_of
@@ -22,7 +22,7 @@ from api.http.routing import check_cluster, is_forwarded
 from wire.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from aiohttp import web
 
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from api.http.errors import ApiError
     from metadata.image import Broker
 
+T = TypeVar("T")
+
 CLIENT_HOST: Final = "Kraft-Client-Host"
 """Whose request it is that another node hands on."""
 WORK_S: Final = 8.0
 """What a coordinator may take beyond the caller's own wait: it writes to its log with acks=all, and asks leaders."""
 WAIT_FIRST_S: Final = 0.02
 WAIT_MAX_S: Final = 0.2
+LOOK_S: Final = 0.25
+"""How often it is looked whether whoever waits is still there."""
 GROUP_ID_LENGTH_MAX: Final = 1024
 _HANDED_ON: Final = ("Accept", "Content-Type")
 
@@ -96,6 +100,20 @@ def client_host(request: web.Request) -> str:
     return said or f"/{request.remote or 'unknown'}"
 
 
+async def while_client_listens(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """ConnectionResetError soon after the client has gone: nothing is to be given out that nobody hears."""
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait((task,), timeout=LOOK_S)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has gone: what it would have got stays where it is")
+            if done:
+                return task.result()
+    finally:
+        task.cancel()
+
+
 async def _make_topic(context: Context) -> None:
     try:
         await context.node.groups.make_topic()
@@ -137,7 +155,8 @@ async def _hand_on(
     headers |= {"Host": request.host, CLIENT_HOST: client_host(request)}  # links begin as the caller's request did
     path = request.rel_url.raw_path_qs
     relayed = Relayed(request.method, path, headers, body, timeout_s, is_repeatable)
-    answer = await context.forwarder.relay(coordinator, relayed)
+    asking = context.forwarder.relay(coordinator, relayed)
+    answer = await (asking if is_repeatable else while_client_listens(request, asking))
     if not answer.body:
         return no_content()
     held_by_request().take(len(answer.body))

@@ -15,6 +15,7 @@ import msgspec
 
 from api.http.consumer_instances import at_instance
 from api.http.context import context_of
+from api.http.coordinating import while_client_listens
 from api.http.errors import ApiError, bad_request
 from api.http.fetch import MAX_BYTES_DEFAULT, MAX_INT32
 from api.http.fetched_records import FORMATS, records_in, records_packed, records_v2, records_v3
@@ -80,13 +81,10 @@ async def get_records(request: web.Request) -> web.StreamResponse:
 
 
 async def _poll(asked: AtCoordinator, instance: ConsumerInstance, shape: Shape) -> web.StreamResponse:
-    context, transport = asked.context, asked.request.transport
     timeout_ms = instance.settings.request_timeout_ms if shape.timeout_ms is None else shape.timeout_ms
     until_s = asyncio.get_running_loop().time() + timeout_ms / 1000
-    waiting = _next_records(context, instance, shape, until_s)
-    parts = await context.poll(waiting)
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client has gone: what it would have got stays where it is")
+    waiting = _next_records(asked.context, instance, shape, until_s)
+    parts = await while_client_listens(asked.request, asked.context.poll(waiting))
     return _reply(instance, shape, parts or [])
 
 

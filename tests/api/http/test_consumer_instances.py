@@ -7,6 +7,7 @@ import time
 import pytest
 from confluent_kafka import Consumer
 
+from api.http.instances import INSTANCES
 from tests.api.http.real_groups import C, group_cluster
 from tests.api.kafka.real_cluster import until
 
@@ -67,6 +68,13 @@ class Client:
         return {one["partition"] for one in answer.body["partitions"]}
 
 
+def instance_of(api, client):
+    """The client's instance, where it lives."""
+    coordinator = api.cluster.members[api.cluster.coordinator(client.group)].http._app
+    (instance,) = [one for one in coordinator[INSTANCES]._by_name.values() if one.group_id == client.group]
+    return instance
+
+
 async def test_an_instance_reads_commits_and_hands_over_through_any_node(api):
     await api.ready("t", 3)
     for partition in range(3):
@@ -92,13 +100,29 @@ async def test_an_instance_reads_commits_and_hands_over_through_any_node(api):
 async def test_a_long_poll_ends_as_soon_as_there_is_something(api):
     await api.ready("t", 2)
     client = await Client(api).make(["t"], auto_offset_reset="latest")
-    assert [] == await client.poll(3000)
+    assert [] == await client.poll(0)
     began_s = time.monotonic()
     polling = asyncio.create_task(client.poll(30_000, headers=JSON_V2))
-    await asyncio.sleep(0.2)  # sleeps: the poll is to be under way; if it is not, the test proves less
+    await until(lambda: instance_of(api, client).positions)
     await api("POST", "/topics/t", json={"records": [{"key": "k", "value": {"n": 1}, "partition": 1}]})
     assert [{"topic": "t", "key": "k", "value": {"n": 1}, "partition": 1, "offset": 0}] == await polling
     assert time.monotonic() - began_s < 20
+
+
+async def test_nothing_is_given_out_to_a_client_that_has_gone(api):
+    """Neither by the coordinator nor by a node between: its next poll gets what the lost answer would have held."""
+    await api.ready("t", 1)
+    for node in (1, 2, 3):
+        client = await Client(api, f"g{node}", nodes=(node,)).make(["t"], auto_offset_reset="latest")
+        polling = asyncio.create_task(client("GET", "/records?timeout=60000"))
+        instance = instance_of(api, client)
+        await until(lambda one=instance: one.positions)
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        await until(lambda one=instance: not one.polling.locked())
+        await api.produce("t", 0, f"for {node}")
+        assert [f"for {node}"] == await client.values(1)
+        await client("DELETE")
 
 
 async def test_members_over_http_and_of_librdkafka_share_a_group(api):

@@ -6,9 +6,11 @@ import base64
 import pytest
 
 from api.http import consumer_instance, instances
+from broker.groups.member import Joining
 from tests.api.http.real_groups import C, group_cluster
 from tests.api.http.test_consumer_instances import Client
 from tests.api.kafka.real_cluster import until
+from wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 
 G = f"{C}/consumer-groups"
 
@@ -216,3 +218,25 @@ async def test_what_was_given_out_is_committed_by_itself_once_it_is_done(api, mo
     assert 3 == (await api.committed("g"))["t", 0]
     assert 204 == (await client("DELETE")).status
     assert 4 == (await api.committed("g"))["t", 0], "its client said that it is done"
+
+
+async def test_a_group_of_something_else_is_not_joined(api):
+    """Kafka Connect's workers are a group too: whoever comes to it over HTTP is told so."""
+    await api.commit("g", {("t", 0): 0})
+    groups = api.cluster.nodes[0].groups
+    request = JoinGroupRequest(
+        group_id="g",
+        session_timeout_ms=30_000,
+        protocol_type="connect",
+        protocols=[JoinGroupRequestProtocol("sessioned", b"")],
+    )
+    joining = Joining(request, "worker", "/127.0.0.1", "worker-1", requires_member_id=False)
+    joined = await groups.ask("g", lambda core, call, now: core.join(call, joining, now))
+    assert "worker-1" == joined.member_id
+    client = await Client(api, nodes=(1,)).make(["t"])
+    refused = await client("GET", "/records?timeout=10000")
+    assert (409, 40906) == (refused.status, refused.body["error_code"])
+    groups.tell("g", lambda core, now: core.leave("g", [("worker-1", None)], now))
+    async with asyncio.timeout(60):
+        while not await client.assigned():  # noqa: ASYNC110 - the other end of a socket
+            await asyncio.sleep(0.05)  # sleeps: the group tells nobody else
