@@ -8,6 +8,7 @@ Refuses (INVALID_RECORD) what is not exactly the announced number of whole recor
 """
 
 from collections.abc import Sequence
+from operator import le
 from typing import Final, NamedTuple
 
 from wire.compression import compress, decompress
@@ -54,44 +55,84 @@ def record_spans(batch: RecordBatch, data: bytes) -> list[RecordSpan]:
     count = batch.record_count
     if count < 0 or count * RECORD_BYTES_MIN > len(data):
         raise invalid(f"the batch announces {count} records in {len(data)} bytes")
-    spans: list[RecordSpan] = []
-    position = last_delta = 0
     try:
-        for index in range(count):
-            span = _span_at(data, position)
-            if not (0 <= span.offset_delta <= batch.last_offset_delta) or (index and span.offset_delta <= last_delta):
-                raise invalid(f"offset delta {span.offset_delta} of record {index} is not due there")
-            spans.append(span)
-            position, last_delta = span.end, span.offset_delta
+        spans = _spans(data, count)
     except IndexError:
         raise invalid("the records end inside a record") from None
-    if position != len(data):
-        raise invalid(f"{len(data) - position} bytes remain after the last of {count} records")
+    end = spans[-1].end if spans else 0
+    if end != len(data):
+        raise invalid(f"{len(data) - end} bytes remain after the last of {count} records")
+    deltas = [span.offset_delta for span in spans]
+    if deltas and not 0 <= deltas[0] <= deltas[-1] <= batch.last_offset_delta:
+        raise invalid(f"the offsets of the records lie outside of their batch: {deltas[0]} to {deltas[-1]}")
+    if any(map(le, deltas[1:], deltas)):
+        raise invalid("the offsets of the records do not rise")
+    return spans
+
+
+def _spans(data: bytes, count: int) -> list[RecordSpan]:
+    """Written for the interpreter, as the parser of `wire/records.py`: common shapes are handled in line."""
+    spans: list[RecordSpan] = []
+    add, make = spans.append, RecordSpan._make
+    position, size_bytes = 0, len(data)
+    for _ in range(count):
+        at = position + 1
+        length = data[position]
+        if length > 0x7F:
+            length = length & 0x7F | data[at] << 7
+            at += 1
+        end = at + (length >> 1)
+        timestamp = data[at + 1]  # after the attributes, which mean nothing
+        at += 2
+        if timestamp > 0x7F:
+            timestamp = timestamp & 0x7F | data[at] << 7
+            at += 1
+        rest_at = at
+        offset = data[at]
+        at += 1
+        if offset > 0x7F:
+            offset = offset & 0x7F | data[at] << 7
+            at += 1
+        key_size = data[at]
+        at += 1
+        key = None
+        if key_size != 1:
+            key = data[at : at + (key_size >> 1)]
+            at += key_size >> 1
+        value_size = data[at] if at < size_bytes else 0x7F
+        # Varints of more than two bytes, and whatever is negative or makes no sense: one field at a time.
+        if (
+            (length | offset) & ~0x3FFE
+            or timestamp > 0x3FFF
+            or (key_size & ~0x7E and key_size != 1)
+            or (value_size & 0x81 == 1 and value_size != 1)
+            or at >= end
+            or end > size_bytes
+        ):
+            span = _span_at(data, position)
+        else:
+            delta = (timestamp >> 1) ^ -(timestamp & 1)
+            span = make((position, end, rest_at, delta, offset >> 1, key, value_size == 1))
+        add(span)
+        position = span.end
     return spans
 
 
 def _span_at(data: bytes, start: int) -> RecordSpan:
-    """The record that begins at `start`. One byte is what most varints have, and is read in line."""
-    length, at = (byte >> 1, start + 1) if (byte := data[start]) < 0x80 and not byte & 1 else read_varint(data, start)
+    """A record of any shape. IndexError where `data` ends inside a varint."""
+    length, at = read_varint(data, start)
     end = at + length
     if length < RECORD_BYTES_MIN - 1 or end > len(data):
         raise invalid(f"a record claims {length} bytes, {len(data) - at} are left")
-    at += 1  # the attributes, which mean nothing
-    if (byte := data[at]) < 0x80:
-        timestamp_delta, at = (byte >> 1) ^ -(byte & 1), at + 1
-    else:
-        timestamp_delta, at = read_varint(data, at, bytes_max=10)
-    rest_at = at
-    offset_delta, at = (byte >> 1, at + 1) if (byte := data[at]) < 0x80 and not byte & 1 else read_varint(data, at)
-    key_bytes, at = (byte >> 1, at + 1) if (byte := data[at]) < 0x80 and not byte & 1 else read_varint(data, at)
-    key = None
-    if key_bytes >= 0:
-        key = data[at : at + key_bytes]
-        at += key_bytes
+    timestamp_delta, rest_at = read_varint(data, at + 1, bytes_max=10)
+    offset_delta, at = read_varint(data, rest_at)
+    key_bytes, at = read_varint(data, at)
+    key = data[at : at + key_bytes] if key_bytes >= 0 else None
+    at += max(0, key_bytes)
     if key_bytes < -1 or at >= end:
         raise invalid(f"a record's key claims {key_bytes} bytes, too many")
-    value_bytes, at = (byte >> 1, at + 1) if (byte := data[at]) < 0x80 and not byte & 1 else read_varint(data, at)
-    if value_bytes < -1 or at + max(value_bytes, 0) >= end:
+    value_bytes, at = read_varint(data, at)
+    if value_bytes < -1 or at + max(0, value_bytes) >= end:
         raise invalid(f"a record's value claims {value_bytes} bytes, too many")
     return RecordSpan(start, end, rest_at, timestamp_delta, offset_delta, key, value_bytes < 0)
 
