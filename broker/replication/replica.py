@@ -434,9 +434,10 @@ class Replica:
             found = log.read(
                 offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one, check_crc=check_crc
             )
-        except RefusedError:
+        except RefusedError as refused:
             self._tell_damage()
-            raise
+            in_sync_replicas = () if self._leader is None else self._leader.in_sync_replicas
+            raise self._of.damage_told(refused, self.name, in_sync_replicas) from None
         return Fetched(found, log.high_watermark, log.log_start_offset, log.log_end_offset)
 
     def _nothing(self, offset: int, diverging: EpochEnd | None = None) -> Fetched:

@@ -5,7 +5,7 @@ may have a successor of whom it has not heard: what it writes is never acknowled
 the sake of its own log's end may well be in order there. Such a refusal is told as what it is: ask the leader.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from broker.clock import Clock
 from broker.errors import ExpectedOffsetError
 from broker.replication.leader import EpochInService
 from broker.waiting_room import WaitingRoom
+from logstore.log_answers import DamagedRangeError
 from wire.errors import ErrorCode, RefusedError
 
 if TYPE_CHECKING:
@@ -48,4 +49,14 @@ class Surroundings:
             ErrorCode.NOT_LEADER_OR_FOLLOWER,
             f"broker {self.broker_id} was not heard by the controller for a while and may not lead {name} any more: "
             "ask again, nothing was done",
+        )
+
+    def damage_told(self, refused: RefusedError, name: str, in_sync_replicas: Sequence[int]) -> RefusedError:
+        """`refused`; while another replica has what is damaged here, no reader shall go on behind it (S1, S18)."""
+        if not isinstance(refused, DamagedRangeError) or len(in_sync_replicas) < 2:
+            return refused
+        return RefusedError(
+            ErrorCode.NOT_LEADER_OR_FOLLOWER,
+            f"broker {self.broker_id} met damage on its disk and hands {name} over: ask its next leader, who has these "
+            "records",
         )
