@@ -42,9 +42,6 @@ class KafkaNode(Protocol):
     groups: GroupHost
     config: NodeConfig
 
-    @property
-    def topic_defaults(self) -> Mapping[str, str]: ...
-
     def directory_states(self) -> list[DirectoryState]: ...
 
     @property

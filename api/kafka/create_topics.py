@@ -11,6 +11,7 @@ from api.kafka.admin_calls import AdminCall, Failure, repeated
 from api.kafka.config_answers import source_of
 from api.kafka.context import Caller
 from metadata.answers import TopicCreated
+from metadata.broker_settings import dynamic_topic_defaults
 from metadata.requests import ConfigChange, CreateTopicRequest
 from metadata.topic_configs import describe
 from wire.errors import ErrorCode, RefusedError
@@ -102,7 +103,8 @@ def _assignments(topic: CreatableTopic) -> tuple[tuple[int, ...], ...] | None:
 def _result(call: AdminCall, asked: CreateTopicRequest, answer: TopicCreated) -> CreatableTopicResult:
     configs = {change.name: change.value for change in asked.configs if change.value is not None}
     topic = call.node.image.topics.get(answer.topic_id)
-    entries = describe(configs if topic is None else topic.configs, call.node.topic_defaults)
+    dynamic = dynamic_topic_defaults(call.node.image.broker_configs)
+    entries = describe(configs if topic is None else topic.configs, call.node.config.topic_defaults, dynamic)
     return CreatableTopicResult(
         answer.name,
         topic_id=NO_UUID if asked.validate_only else answer.topic_id,

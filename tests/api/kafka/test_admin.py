@@ -223,6 +223,8 @@ async def test_a_default_that_is_set_for_all_brokers_holds_at_once_and_goes_agai
     (entry,) = (await described(client, BROKER, "1", "log.retention.ms")).configs
     assert ("7", 3, False) == (entry.value, entry.config_source, entry.read_only)
     assert ["log.retention.ms"] == [one.name for one in (await described(client, BROKER, "")).configs]
+    (made,) = (await client.ask(ApiKey.CREATE_TOPICS, CreateTopicsRequest([wanted("u")]))).topics
+    assert ("7", 3) == next((one.value, one.config_source) for one in made.configs if one.name == "retention.ms")
     assert 0 == await altered(client, BROKER, "", ("log.retention.ms", 1, None))
     await until(lambda: log.config.retention_ms == 604_800_000)
     assert [] == (await described(client, BROKER, "")).configs
