@@ -2,7 +2,7 @@
 
 --seed N            one run; its events with -v, and always where something was found
 --seeds A:B         many, one line each where something was found, and a summary
---append            with --seeds: a line for these into docs/proof/simulation.md
+--append            with --seeds or --mutants: a line for each campaign or mutant into docs/proof/simulation.md
 --shrink            where something is found: leave out the faults that it does not need, and say which
 --without 3,joins-2 leave these faults out
 --mutants           put in one bug after another, and say how soon each is found; or only those that are named
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     if options.mutants is not None:
-        return hunt_all(options.mutants)
+        return hunt_all(options.mutants, append=options.append)
     if options.seeds is not None:
         first, last = map(int, options.seeds.split(":"))
         return campaign(range(first, last), append=options.append, shrinks=options.shrink)
@@ -89,13 +89,15 @@ def campaign(seeds: range, *, append: bool, shrinks: bool) -> int:
     return int(told.violations > 0)
 
 
-def hunt_all(names: list[str]) -> int:
+def hunt_all(names: list[str], *, append: bool) -> int:
     survivors = 0
     for mutant in mutants.MUTANTS:
         if not names or mutant.name in names:
             hunt = mutants.hunt(mutant)
             survivors += hunt.seed is None
             say(str(hunt))
+            if append:
+                table.append_hunt(hunt)
     return int(survivors > 0)
 
 

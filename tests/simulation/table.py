@@ -10,18 +10,23 @@ import subprocess
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from tests.simulation.mutants import Hunt
 from tests.simulation.run import Ran, name_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 RECORD: Final = PROJECT / "docs" / "proof" / "simulation.jsonl"
 PAGE: Final = PROJECT / "docs" / "proof" / "simulation.md"
-HEAD: Final = """# Simulated clusters
-
-Whole nodes on a virtual clock, with a network, disks and faults that one seed draws; every promise checked at every
-event. Each line is one campaign. A seed again: check out its commit, `python -m tests.simulation --seed N`; more
-lines: `python -m tests.simulation --seeds A:B --append`. The numbers are of [simulation.jsonl](simulation.jsonl).
+MUTANTS_RECORD: Final = PROJECT / "docs" / "proof" / "mutants.jsonl"
+MARK: Final = "<!-- From here on: python -m tests.simulation --append -->"
+CAMPAIGNS_HEAD: Final = """
+| commit | seeds | acknowledged sends (median) | faults (median) | elections (median) | events/s | found |
+|---|---|---|---|---|---|---|
+"""
+MUTANTS_HEAD: Final = """
+| mutant | the bug | found by | after seeds | seconds |
+|---|---|---|---|---|
 """
 
 
@@ -74,18 +79,44 @@ def _commit() -> str:
 
 
 def append(campaign: Campaign) -> None:
-    RECORD.parent.mkdir(exist_ok=True)
-    with RECORD.open("a") as record:
-        record.write(json.dumps(asdict(campaign)) + "\n")
-    PAGE.write_text(render([Campaign(**json.loads(line)) for line in RECORD.read_text().splitlines()]))
+    _add(RECORD, asdict(campaign))
+    rewrite()
 
 
-def render(campaigns: list[Campaign]) -> str:
-    lines = [
-        HEAD,
-        "| commit | seeds | acknowledged sends (median) | faults (median) | elections (median) | events/s | found |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def append_hunt(hunt: Hunt) -> None:
+    """The latest of each mutant is what the page shows."""
+    one = {"commit": _commit(), "name": hunt.mutant.name, "what": hunt.mutant.what, "found_by": hunt.found_by}
+    _add(MUTANTS_RECORD, one | {"seeds": hunt.seeds_run, "elapsed_s": round(hunt.elapsed_s, 1), "seed": hunt.seed})
+    rewrite()
+
+
+def _add(record: Path, one: dict[str, Any]) -> None:
+    record.parent.mkdir(exist_ok=True)
+    with record.open("a") as file:
+        file.write(json.dumps(one) + "\n")
+
+
+def _read(record: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+def rewrite() -> None:
+    told, mark, _ = PAGE.read_text().partition(MARK)
+    campaigns = render_campaigns([Campaign(**one) for one in _read(RECORD)])
+    mutants = render_mutants({one["name"]: one for one in _read(MUTANTS_RECORD)})
+    PAGE.write_text(f"{told}{mark}\n{campaigns}{mutants}")
+
+
+def render_mutants(hunts: dict[str, dict[str, Any]]) -> str:
+    lines = []
+    for one in hunts.values():
+        found_by = "**nobody**" if one["seed"] is None else one["found_by"]
+        lines.append(f"| `{one['name']}` | {one['what']} | {found_by} | {one['seeds']} | {one['elapsed_s']} |")
+    return MUTANTS_HEAD + "\n".join(lines) + "\n"
+
+
+def render_campaigns(campaigns: list[Campaign]) -> str:
+    lines = []
     totals = Counter[str]()
     for one in campaigns:
         totals.update(seeds=one.seeds, acknowledged=one.acknowledged, faults=one.faults, found=one.violations)
@@ -98,4 +129,4 @@ def render(campaigns: list[Campaign]) -> str:
     lines.append(
         f"| all | {totals['seeds']:,} | {totals['acknowledged']:,} | {totals['faults']:,} | | | {totals['found']} |"
     )
-    return "\n".join(lines) + "\n"
+    return CAMPAIGNS_HEAD + "\n".join(lines) + "\n"
