@@ -85,7 +85,7 @@ async def _poll(asked: AtCoordinator, instance: ConsumerInstance, shape: Shape) 
     until_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     waiting = _next_records(asked.context, instance, shape, until_s)
     parts = await while_client_listens(asked.request, asked.context.poll(waiting))
-    return _reply(instance, shape, parts or [])
+    return _reply(instance, shape, [part for part in parts or [] if _is_next(instance, part)])
 
 
 async def _next_records(context: Context, instance: ConsumerInstance, shape: Shape, until_s: float) -> list[Part]:
@@ -120,6 +120,11 @@ async def _next_records(context: Context, instance: ConsumerInstance, shape: Sha
                 await _pause(changed, min(PAUSE_S if found else until_s - loop.time(), until_s - loop.time()))
     finally:
         instance.polling.release()
+
+
+def _is_next(instance: ConsumerInstance, part: Part) -> bool:
+    """Not after a seek, a rebalance or another poll that came between the reading and the answer."""
+    return instance.positions.get(part.partition) == part.batches.start_offset
 
 
 async def _pause(changed: asyncio.Event, seconds: float) -> None:

@@ -5,8 +5,9 @@ import base64
 
 import pytest
 
-from api.http import consumer_instance, instances
+from api.http import consumer_instance, instance_records, instances
 from broker.groups.member import Joining
+from broker.groups.offsets import TopicPartition
 from tests.api.http.real_groups import C, group_cluster
 from tests.api.http.test_consumer_instances import Client
 from tests.api.kafka.real_cluster import until
@@ -205,6 +206,29 @@ async def test_a_poll_ends_with_its_instance_and_a_second_one_waits_for_the_firs
     async with asyncio.timeout(20):
         ended = await long_one
     assert (404, 40403) == (ended.status, ended.body["error_code"])
+
+
+async def test_what_was_read_before_a_seek_or_a_rebalance_is_not_given_out_after_it(api, monkeypatch):
+    """Else a position would come back that the instance has given up, and two members would read one partition."""
+    await api.produce("t", 0, *"abc")
+    client = await Client(api, nodes=(1,)).make()
+    one = {"topic": "t", "partition": 0}
+    assert 204 == (await client("POST", "/assignments", json={"partitions": [one]})).status
+    read = instance_records._next_records
+
+    async def meanwhile(context, instance, *arguments):
+        found = await read(context, instance, *arguments)
+        assert found
+        changes.pop(0)(instance)
+        return found
+
+    monkeypatch.setattr(instance_records, "_next_records", meanwhile)
+    partition = TopicPartition("t", 0)
+    changes = [lambda instance: instance.seek({partition: 2}), lambda instance: instance.assign([])]
+    for left in ({partition: 2}, {}):
+        assert [] == await client.poll()
+        (instance,) = api.cluster.members[1].http._app[instances.INSTANCES]._by_name.values()
+        assert left == instance.positions
 
 
 async def test_what_was_given_out_is_committed_by_itself_once_it_is_done(api, monkeypatch):
