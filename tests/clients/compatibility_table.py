@@ -4,6 +4,7 @@ Owns everything between the page's two markers; the prose around them is a perso
 """
 
 import platform
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -29,13 +30,15 @@ class Results:
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
 
 
+VERSION_ROW = "version"
+_NOTE = re.compile(r"^(\d+)\. [\w-]+: (.*)$", re.MULTILINE)
 NOT_RUN = Outcome("not run", "")
 
 
 def render(results: Results) -> str:
     """The table and its notes."""
     rows = [["", *CLIENTS], ["---"] * (len(CLIENTS) + 1)]
-    rows.append(["version", *(results.versions.get(client) or "-" for client in CLIENTS)])
+    rows.append([VERSION_ROW, *(results.versions.get(client) or "-" for client in CLIENTS)])
     notes: dict[str, int] = {}
     for key, row in FEATURES.items():
         outcomes = [results.outcomes.get((client, key), NOT_RUN) for client in CLIENTS]
@@ -55,8 +58,11 @@ def _cell(outcome: Outcome, client: str, notes: dict[str, int]) -> str:
 
 
 def write_page(page: Path, results: Results) -> None:
-    """Put the table of this run into the page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    """Put the table of this run into the page; what was not run keeps what an earlier run has seen."""
+    text = page.read_text(encoding="utf-8")
+    if BEGIN + "\n\n|" in text:
+        results = _merged(read_results(text), results)
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     assert begin, f"{page} has the first marker"
     assert end, f"{page} has the second marker"
@@ -64,8 +70,33 @@ def write_page(page: Path, results: Results) -> None:
     page.write_text(f"{before}{begin}\n\n{render(results)}\n\n{where}\n\n{end}{after}", encoding="utf-8")
 
 
+def _merged(earlier: Results, now: Results) -> Results:
+    ran = {cell: outcome for cell, outcome in now.outcomes.items() if outcome.verdict != NOT_RUN.verdict}
+    versions = {client: version for client, version in now.versions.items() if version}
+    return Results(earlier.versions | versions, earlier.outcomes | ran)
+
+
+def read_results(text: str) -> Results:
+    """What a page says, as the run that wrote it saw it."""
+    notes = dict(_NOTE.findall(text))
+    keys = {row: key for key, row in FEATURES.items()}
+    results = Results()
+    for (client, row), verdict in _cells(text).items():
+        if row == VERSION_ROW:
+            results.versions[client] = verdict.removeprefix("-")
+        elif client in CLIENTS and row in keys:
+            number = verdict.removeprefix("- (").removesuffix(")")
+            outcome = Outcome(verdict, "") if number == verdict else Outcome("cannot", notes[number])
+            results.outcomes[client, keys[row]] = outcome
+    return results
+
+
 def read_page(text: str) -> dict[tuple[str, str], str]:
     """(client, row) -> verdict, of what the page's table says; ValueError where there is no such table."""
+    return {cell: verdict for cell, verdict in _cells(text).items() if cell[1] != VERSION_ROW}
+
+
+def _cells(text: str) -> dict[tuple[str, str], str]:
     _, begin, rest = text.partition(BEGIN)
     table, end, _ = rest.partition(END)
     if not begin or not end:
@@ -75,5 +106,5 @@ def read_page(text: str) -> dict[tuple[str, str], str]:
         for line in table.splitlines()
         if line.startswith("|")
     ]
-    (_, *clients), _, _versions, *features = rows
+    (_, *clients), _, *features = rows
     return {(client, row[0]): verdict for row in features for client, verdict in zip(clients, row[1:], strict=True)}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.compatibility_table import BEGIN, END, Outcome, Results, read_page, render, write_page
+from tests.clients.compatibility_table import BEGIN, END, Outcome, Results, read_page, read_results, render, write_page
 from tests.clients.features import CLIENTS, FEATURES
 
 PAGE = Path(__file__).parents[2] / "docs" / "kafka-compatibility.md"
@@ -41,6 +41,18 @@ def test_a_written_page_is_read_as_it_was_meant(tmp_path):
     assert page.read_text().startswith("# Before\n")
     assert page.read_text().endswith("After\n")
     assert "1. kcat: has no administration" in render(Results({}, outcomes))
+
+
+def test_what_was_not_run_keeps_what_an_earlier_run_has_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    earlier = {("kcat", "topics"): Outcome("cannot", "has: nothing"), ("java", "topics"): Outcome("no", "")}
+    write_page(page, Results({"java": "4.3.0", "kcat": "1.7.1"}, earlier))
+    write_page(page, Results({"java": "4.4.0"}, {("java", "topics"): Outcome("yes", "")}))
+    now = read_results(page.read_text())
+    assert {"java": "4.4.0", "kcat": "1.7.1"} == {client: one for client, one in now.versions.items() if one}
+    assert Outcome("cannot", "has: nothing") == now.outcomes["kcat", "topics"]
+    assert Outcome("yes", "") == now.outcomes["java", "topics"]
 
 
 def test_a_page_without_its_markers_is_not_taken_for_one():
