@@ -265,6 +265,7 @@ class PartitionFetches:
                     max_bytes=min(partition_max_bytes, max_bytes),
                     log_start_offset=log_start_offset,
                     at_least_one=at_least_one,
+                    takes_records=partition_max_bytes > 0,
                     is_read_again=is_read_again,
                 )
         except RefusedError as refused:

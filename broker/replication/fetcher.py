@@ -91,6 +91,8 @@ class Followed:
     replica: Replica
     core: PartitionFollower
     is_throttled: bool
+    takes_records: bool = True
+    """False: its disk was full when it was asked last, and the leader is told so (S19)."""
     asked: FetchPosition | None = field(default=None, repr=False)
 
     @property
@@ -244,6 +246,7 @@ class LeaderFetcher:
         """All that came is durable: take over how much of it the leader knows to be committed, and where it begins."""
         if self._followed.get(followed.key) is not followed:
             return
+        followed.takes_records = followed.takes_records or self._has_room(followed)
         log, core = followed.replica.log, followed.core
         followed.replica.committed(core.high_watermark(log))
         start_offset = core.log_start_offset(step, log)
@@ -273,6 +276,7 @@ class LeaderFetcher:
             return self._carry_out(followed, step)
         except RefusedError as refused:
             self._log.warning("not copied", log=log.name, reason=refused.message)
+            followed.takes_records = refused.code != ErrorCode.KAFKA_STORAGE_ERROR
         except OSError as error:
             self._log.error("not copied", log=log.name, reason=str(error))
         return self._carry_out(followed, followed.core.failed(asked))
@@ -307,6 +311,13 @@ class LeaderFetcher:
             self._settings.throttle.spent(len(records))
         if log.durable_end_offset < log.log_end_offset:
             self._unsynced[followed.key] = log.log_end_offset
+
+    def _has_room(self, followed: Followed) -> bool:
+        try:
+            followed.replica.log.admit_append(self._settings.partition_max_bytes, self._settings.clock.wall_ms())
+        except (RefusedError, OSError):
+            return False
+        return True
 
     def _durable(self, replica: Replica) -> None:
         log, key = replica.log, replica.key
@@ -356,14 +367,16 @@ class LeaderFetcher:
         topics: defaultdict[UUID, list[FetchPartition]] = defaultdict(list)
         throttled = self._throttled()
         bite_bytes = min(settings.throttle.bite_bytes(len(throttled)), settings.partition_max_bytes)
-        for (topic_id, partition), position in asked.changed.items():
+        for key, position in asked.changed.items():
+            topic_id, partition = key
+            max_bytes = bite_bytes if key in throttled else settings.partition_max_bytes
             one = FetchPartition(
                 partition=partition,
                 current_leader_epoch=position.leader_epoch,
                 fetch_offset=position.fetch_offset,
                 last_fetched_epoch=position.last_fetched_epoch,
                 log_start_offset=position.log_start_offset,
-                partition_max_bytes=bite_bytes if (topic_id, partition) in throttled else settings.partition_max_bytes,
+                partition_max_bytes=max_bytes if self._followed[key].takes_records else 0,
             )
             topics[topic_id].append(one)
         forgotten: defaultdict[UUID, list[int]] = defaultdict(list)

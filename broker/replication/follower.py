@@ -142,7 +142,7 @@ class PartitionFollower:
             return self._back_off(answer.error_code)
         if answer.diverging is not None:
             return self._diverged(answer.diverging, log)
-        if not answer.records or asked.fetch_offset != self._failed_at:
+        if asked.fetch_offset != self._failed_at:
             self._failures = 0
         self._leader_high_watermark = answer.high_watermark
         return Append(answer.records, answer.log_start_offset)

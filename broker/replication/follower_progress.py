@@ -21,6 +21,7 @@ class FollowerProgress:
         "log_start_offset",
         "previous_fetch_ms",
         "previous_leader_end_offset",
+        "takes_records",
     )
 
     def __init__(self, broker_id: int, *, caught_up_ms: float | None) -> None:
@@ -34,6 +35,8 @@ class FollowerProgress:
         self.last_caught_up_ms = caught_up_ms
         self.previous_fetch_ms: float | None = None
         self.previous_leader_end_offset = UNHEARD
+        self.takes_records = True
+        """By its last fetch: its disk has room."""
 
     @property
     def is_heard(self) -> bool:
@@ -58,3 +61,7 @@ class FollowerProgress:
         if self.log_end_offset >= leader_end_offset:
             return True
         return self.last_caught_up_ms is not None and now_ms - self.last_caught_up_ms <= lag_time_max_ms
+
+    def is_stuck(self, *, leader_end_offset: int) -> bool:
+        """It lacks records and can take none (S19)."""
+        return not self.takes_records and self.log_end_offset < leader_end_offset

@@ -53,6 +53,8 @@ class FollowerFetch:
     """The epoch of the record before `fetch_offset`; -1 where the follower's log is empty."""
     log_start_offset: int = UNHEARD
     """Where its log begins; -1: it does not say."""
+    takes_records: bool = True
+    """False: its disk is full, it asks for no bytes, and writers are not to wait for it (S19)."""
     is_read_again: bool = False
     """The same request, looked at once more while it waits: it says nothing of what the follower holds by now."""
 
@@ -63,7 +65,7 @@ class Acknowledged:
 
     high_watermark_moved: bool
     wants_change: bool
-    """The follower may join the in-sync replicas: ask for `wanted_change` soon."""
+    """The follower may join the in-sync replicas, or must leave them: ask for `wanted_change` soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,7 @@ class PartitionLeader:
             now_ms=now_ms,
         )
         follower.log_start_offset = fetch.log_start_offset
+        follower.takes_records = fetch.takes_records
         return self._count(follower, log.log_end_offset, now_ms)
 
     def end_of_epoch(self, log: ReplicaLog, epoch: int) -> EpochEnd:
@@ -258,7 +261,8 @@ class PartitionLeader:
     def _count(self, follower: FollowerProgress, leader_end_offset: int, now_ms: float) -> Acknowledged:
         self._wait_no_longer(now_ms)
         if follower.broker_id in self.maximal_in_sync_replicas:
-            return Acknowledged(high_watermark_moved=self._advance(), wants_change=False)
+            must_leave = follower.is_stuck(leader_end_offset=leader_end_offset) and not self._changes.is_waiting
+            return Acknowledged(high_watermark_moved=self._advance(), wants_change=must_leave)
         self._wait_for(follower, leader_end_offset, now_ms)
         may_join = self._may_join(follower)
         wants_change = may_join and not self._changes.is_waiting
@@ -273,7 +277,7 @@ class PartitionLeader:
         is_close = follower.is_caught_up(
             leader_end_offset=leader_end_offset, now_ms=now_ms, lag_time_max_ms=JOINER_AWAITED_MS
         )
-        if is_close and self._is_in_service(follower):
+        if is_close and follower.takes_records and self._is_in_service(follower):
             self._waited_for[follower.broker_id] = now_ms + JOINER_AWAITED_MS
         else:
             self._waited_for.pop(follower.broker_id, None)
@@ -289,7 +293,7 @@ class PartitionLeader:
     def _may_join(self, follower: FollowerProgress) -> bool:
         """S8; the watermark of a new leader may lag behind the true one, the epoch's start does not."""
         needed = max(self.high_watermark, self._epoch_start_offset)
-        return follower.log_end_offset >= needed and self._is_in_service(follower)
+        return follower.log_end_offset >= needed and follower.takes_records and self._is_in_service(follower)
 
     def _advance(self) -> bool:
         if not self.has_enough_in_sync:
@@ -383,7 +387,7 @@ class PartitionLeader:
     def _belongs(self, follower: FollowerProgress, leader_end_offset: int, now_ms: float) -> bool:
         if follower.broker_id not in self._state.in_sync_replicas:
             return self._may_join(follower)
-        return follower.is_caught_up(
+        return not follower.is_stuck(leader_end_offset=leader_end_offset) and follower.is_caught_up(
             leader_end_offset=leader_end_offset, now_ms=now_ms, lag_time_max_ms=self._lag_time_max_ms
         )
 

@@ -344,6 +344,7 @@ class Replica:
         max_bytes: int,
         log_start_offset: int = -1,
         at_least_one: bool = True,
+        takes_records: bool = True,
         is_read_again: bool = False,
     ) -> Fetched:
         """Take note of what broker `broker_id` holds durably (all below `fetch_offset`, S2), and what comes next.
@@ -363,6 +364,7 @@ class Replica:
             fetch_offset=fetch_offset,
             last_fetched_epoch=last_fetched_epoch,
             log_start_offset=log_start_offset,
+            takes_records=takes_records,
             is_read_again=is_read_again,
         )
         match leader.fetched(fetch, log, now_ms=self._now_ms()):
@@ -375,6 +377,8 @@ class Replica:
                     self._show_high_watermark(leader)
                 if wants_change:
                     self._of.wants_in_sync_change(self)
+        if not takes_records:
+            return self._nothing(fetch_offset)
         return self._read(
             fetch_offset,
             max_bytes,

@@ -142,5 +142,6 @@ class Door(asyncio.Protocol):
             fetch_offset=asked.fetch_offset,
             last_fetched_epoch=asked.last_fetched_epoch,
             max_bytes=asked.partition_max_bytes,
+            takes_records=asked.partition_max_bytes > 0,
             is_read_again=is_again,
         )

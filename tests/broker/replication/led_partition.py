@@ -74,6 +74,7 @@ class LedPartition:
         epoch: int | None = None,
         broker_epoch: int | None = None,
         leader_epoch: int = LEADER_EPOCH,
+        takes_records: bool = True,
         is_read_again: bool = False,
     ) -> FetchVerdict:
         """`epoch`: of the follower's last record; by default what this leader's log has there."""
@@ -85,6 +86,7 @@ class LedPartition:
             leader_epoch=leader_epoch,
             fetch_offset=offset,
             last_fetched_epoch=epoch,
+            takes_records=takes_records,
             is_read_again=is_read_again,
         )
         return self.core.fetched(asked, self.log, now_ms=self.now_ms)

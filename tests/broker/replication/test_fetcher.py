@@ -224,6 +224,32 @@ async def test_s18_a_leader_whose_disk_breaks_a_fresh_record_finds_it_out(tmp_pa
         assert values_of(follower) == [b"%d" % n * 100 for n in range(follower.log.log_end_offset)], "no broken record"
 
 
+async def test_s19_a_follower_whose_disk_is_full_says_so_at_once_and_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """Its leader asks to go on without it: writers do not wait until it has lagged for too long."""
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        leader, other = (one.lead(state, partition) for partition in (0, 1))
+        follower = two.follow(one, state, 0)
+        await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        one.wanting.clear()
+        disk = follower.log.disk
+        disk.reserved_bytes, disk._budget_bytes = 1 << 60, -1  # free space is asked for now and then only
+        writing = asyncio.ensure_future(leader.append(batch(b"b"), acks=ACKS_ALL, timeout_ms=20_000))
+        await until(lambda: leader in one.wanting)
+        wanted = leader.wanted_in_sync_change()
+        assert wanted is not None
+        assert ((1, 10),) == wanted.in_sync_replicas
+        assert 1 == leader.high_watermark, "S2: it counts as long as the image says so"
+        assert {0} == {p.partition_max_bytes for t in one.doors.asked[-1].topics for p in t.partitions}
+        two.follow(one, state, 1)
+        await asyncio.wait_for(other.append(batch(b"x"), acks=ACKS_LEADER, timeout_ms=0), 20)
+        disk.reserved_bytes = 0
+        await until(lambda: follower.log.log_end_offset == 2)
+        await writing
+
+
 async def test_s19_a_follower_whose_disk_cannot_be_read_goes_on_with_its_other_partitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

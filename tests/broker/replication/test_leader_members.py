@@ -287,3 +287,28 @@ def test_s4_another_leader_epoch_is_another_leader() -> None:
     later = structs.replace(led.state, leader_epoch=LEADER_EPOCH + 1, partition_epoch=101)
     with pytest.raises(AssertionError, match="S4"):
         led.see(later)
+
+
+# ---- full disks
+
+
+def test_s19_who_lacks_records_and_can_take_none_leaves_at_once_and_counts_until_then() -> None:
+    led = LedPartition(1, 2, 3, log_end_offset=10, high_watermark=10, min_in_sync_replicas=2)
+    led.write(5)
+    led.fetch(3, 15)
+    assert Acknowledged(high_watermark_moved=False, wants_change=True) == led.fetch(2, 10, takes_records=False)
+    assert change((1, 11), (3, 13)) == led.wanted()
+    assert 10 == led.high_watermark, "S2: it is in sync until the image says that it is not"
+    assert Acknowledged(high_watermark_moved=False, wants_change=False) == led.fetch(2, 10, takes_records=False)
+    led.commit(1, 3)
+    led.fetch(3, 15)
+    assert 15 == led.high_watermark
+
+
+def test_s19_who_has_everything_stays_with_a_full_disk_and_nobody_joins_with_one() -> None:
+    led = LedPartition(1, 2, log_end_offset=10)
+    led.fetch(2, 10, takes_records=False)
+    led.fetch(3, 10, takes_records=False)
+    assert led.wanted() is None
+    assert JOIN_WANTED == led.fetch(3, 10)
+    assert change((1, 11), (2, 12), (3, 13)) == led.wanted()
