@@ -58,7 +58,8 @@ def read_slice(log: PartitionLog, request: ReadRequest) -> LogSlice:
         found = _in_spite_of_damage(log, segment, partial(_read_segment, log, segment, request))
         if found is not None:
             return found
-    return LogSlice(b"", offset, offset)
+    # Compaction took out all that lay from there to the end: a reader goes on where the next record will be.
+    return LogSlice(b"", offset, max(offset, upper_offset))
 
 
 Answer = TypeVar("Answer")

@@ -17,6 +17,8 @@ from wire.records import RECORD_BYTES_MIN, invalid, read_varint, varint
 
 DELETE_HORIZON_BIT: Final = 0x40
 NO_TIMESTAMP: Final = -1
+REACH_BYTES: Final = 160
+"""How far the in-line parser may look past a record that it misreads: 143 bytes."""
 
 __all__ = ["RecordSpan", "delete_horizon_ms", "empty_batch", "filtered_batch", "has_null_key", "record_spans"]
 
@@ -74,8 +76,12 @@ def _spans(data: bytes, count: int) -> list[RecordSpan]:
     """Written for the interpreter, as the parser of `wire/records.py`: common shapes are handled in line."""
     spans: list[RecordSpan] = []
     add, make = spans.append, RecordSpan._make
-    position, size_bytes = 0, len(data)
+    position, last_safe_position = 0, len(data) - REACH_BYTES
     for _ in range(count):
+        if position > last_safe_position:
+            add(_span_at(data, position))
+            position = spans[-1].end
+            continue
         at = position + 1
         length = data[position]
         if length > 0x7F:
@@ -99,15 +105,19 @@ def _spans(data: bytes, count: int) -> list[RecordSpan]:
         if key_size != 1:
             key = data[at : at + (key_size >> 1)]
             at += key_size >> 1
-        value_size = data[at] if at < size_bytes else 0x7F
+        value_size = data[at]
+        at += 1
+        if value_size > 0x7F:
+            value_size = value_size & 0x7F | data[at] << 7
+            at += 1
         # Varints of more than two bytes, and whatever is negative or makes no sense: one field at a time.
         if (
             (length | offset) & ~0x3FFE
             or timestamp > 0x3FFF
             or (key_size & ~0x7E and key_size != 1)
-            or (value_size & 0x81 == 1 and value_size != 1)
-            or at >= end
-            or end > size_bytes
+            or (value_size & ~0x3FFE and value_size != 1)
+            or at + (value_size >> 1) >= end
+            or end > len(data)
         ):
             span = _span_at(data, position)
         else:

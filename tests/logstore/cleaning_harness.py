@@ -47,14 +47,11 @@ def clean(log: PartitionLog, **options) -> Cleaning | None:
     return cleaning
 
 
-def read_batches(log: PartitionLog, start: int | None = None, *, max_bytes: int = 400, may_end_in_hole: bool = False):
-    """`may_end_in_hole`: the end was cut where compaction had taken out what lay before."""
+def read_batches(log: PartitionLog, start: int | None = None, *, max_bytes: int = 400):
     offset = log.log_start_offset if start is None else start
     found = []
     while offset < log.log_end_offset:
         got = log.read(offset, max_bytes=max_bytes, upper_offset=log.log_end_offset)
-        if not got.data and may_end_in_hole:
-            break
         assert got.next_offset > offset, f"a reader is stuck at {offset}"
         found += list(iterate_batches(got.data))
         offset = got.next_offset
