@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from logstore.batch_walk import BrokenBatchError
 from logstore.checkpoints import RecoveryPoint
-from logstore.damage import forget_gaps
+from logstore.damage import forget_gaps, note_damage
 from logstore.leader_epochs import NO_OFFSET
 from wire.record_batch import iterate_batches
 
 if TYPE_CHECKING:
+    from logstore.batch_walk import BatchHead
     from logstore.partition_log import PartitionLog
+    from logstore.segment import Segment
 
 
 def truncate_to(log: PartitionLog, offset: int) -> None:
@@ -27,7 +30,7 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
         truncate_fully_and_start_at(log, offset)
         return
     segment = next(iter(log.segments.from_offset(offset)))
-    head = segment.locate(offset)
+    head = _located(log, segment, offset)
     if head is not None and head.base_offset < log.log_start_offset:
         truncate_fully_and_start_at(log, log.log_start_offset)
         return
@@ -46,6 +49,15 @@ def truncate_to(log: PartitionLog, offset: int) -> None:
     log.disk.attempt(lambda: segment.cut_to(position, end_offset))
     log.leader_epochs.truncate_from_end(end_offset)
     forget_gaps(log)
+
+
+def _located(log: PartitionLog, segment: Segment, offset: int) -> BatchHead | None:
+    """The batch at the cut. Damage on the way there is noted and gone around, as a reader does (S18)."""
+    while True:
+        try:
+            return segment.locate(offset)
+        except BrokenBatchError as broken:
+            note_damage(log, segment, broken)
 
 
 def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:

@@ -65,6 +65,22 @@ def test_a_damaged_log_that_starts_anew_takes_the_leaders_copy(start):
     assert (expected(start), RECORDS) == (read_all(log), log.durable_end_offset)
 
 
+def test_s18_a_cut_meets_damage_that_nobody_has_read_yet():
+    """It is noted and gone around; a node that stopped here would stop again at each start."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    for index in range(RECORDS):
+        append(log, [b"record-%02d" % index])
+    owner.settle()
+    segment = log.segments[1]
+    storage.file(segment.file.path).live[2 * ONE_BATCH + 7] ^= 1  # the offset of its third batch
+    log.truncate_to(segment.base_offset + 2)
+    assert segment.base_offset + 2 == log.log_end_offset
+    assert log.damaged_from is None, "it was cut away"
+    assert expected(0)[: log.log_end_offset] == read_all(log)
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("copied", [0, 1, 3, RECORDS])
 @pytest.mark.parametrize("is_synced", [False, True])
