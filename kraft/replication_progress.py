@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 WINDOW_MESSAGES = 64
+DENIALS_BELIEVED = 3
+"""One may be late; so many answered probes in a row mean that the follower's disk lost what it had acknowledged."""
 WINDOW_BYTES = 8 * 1024 * 1024
 
 
@@ -46,6 +48,7 @@ class ReplicationProgress:
         self.told_commit_index = 0
         self._in_flight: deque[tuple[int, int]] = deque()
         self._in_flight_bytes = 0
+        self._denials = 0
 
     def sent(self, last_index: int, size_bytes: int) -> None:
         """A message with entries up to `last_index` was queued."""
@@ -63,6 +66,7 @@ class ReplicationProgress:
         reached = self.match_index if self.snapshot is None else self.snapshot.index
         if match_index >= reached and self.mode is not Mode.REPLICATE:
             self._start_replicating(match_index)
+        self._denials = 0
         self.match_index = max(self.match_index, match_index)
         self.next_index = max(self.next_index, self.match_index + 1)
         while self._in_flight and self._in_flight[0][0] <= self.match_index:
@@ -74,8 +78,20 @@ class ReplicationProgress:
             if rejected_index > self.match_index:
                 self.probe()
         elif self.mode is Mode.PROBE and rejected_index == self.next_index - 1:
+            if rejected_index == self.match_index:
+                self._denied()
             self.next_index = max(min(rejected_index, agreed_at_most + 1), self.match_index + 1)
             self.is_probed = False
+
+    def _denied(self) -> None:
+        """It lacks what it acknowledged. Believed, that counts for no commit any more, and it gets all anew.
+
+        Without that it would be asked the same for as long as this leader leads (L1).
+        """
+        self._denials += 1
+        if self._denials >= DENIALS_BELIEVED:
+            self._denials = 0
+            self.match_index = 0
 
     def probe(self) -> None:
         """Messages may be lost: find out anew, from what is acknowledged on."""

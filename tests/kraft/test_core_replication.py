@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from kraft.replication_progress import WINDOW_MESSAGES, Mode, ReplicationProgress
+from kraft.replication_progress import DENIALS_BELIEVED, WINDOW_MESSAGES, Mode, ReplicationProgress
 from kraft.snapshot import Snapshot
 from tests.kraft.peer_messages import Peer, entry
 from tests.kraft.simulated_cluster import NodeFailedError, simulated
@@ -212,6 +212,19 @@ def test_a_late_rejection_does_not_undo_an_acknowledgement():
     assert (Mode.REPLICATE, 51, 40) == (progress.mode, progress.next_index, progress.match_index)
     progress.rejected(50, 2)
     assert (Mode.PROBE, 41) == (progress.mode, progress.next_index)
+
+
+def test_a_follower_whose_disk_lost_what_it_acknowledged_is_sent_it_again():
+    """L1: its journal was cut short while it was down; the leader of before would ask the same for ever."""
+    progress = ReplicationProgress(None, next_index=10)
+    progress.acknowledged(40)
+    for _ in range(DENIALS_BELIEVED):
+        assert (40, 41) == (progress.match_index, progress.next_index)
+        progress.probe()
+        progress.rejected(40, 12)
+    assert (0, 13) == (progress.match_index, progress.next_index), "it counts for no commit before it has it again"
+    progress.acknowledged(12)
+    assert (Mode.REPLICATE, 13) == (progress.mode, progress.next_index)
 
 
 def test_a_silent_follower_holds_no_more_than_a_window_of_messages():
