@@ -16,6 +16,11 @@ def test_the_page_has_every_client_and_every_feature():
     assert {(client, row) for client in CLIENTS for row in FEATURES.values()} == set(told)
 
 
+def test_the_page_is_of_a_whole_run():
+    told = read_page(PAGE.read_text(encoding="utf-8"))
+    assert set() == {cell for cell, verdict in told.items() if not verdict.startswith(("yes", "no", "- ("))}
+
+
 def test_every_feature_has_a_test():
     tests = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("test_*.py"))
     for key in FEATURES:
