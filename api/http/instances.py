@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from api.http.instance_settings import InstanceSettings
 
 INSTANCES_MAX: Final = 1_000
-"""Each is a task and four heartbeats a second within the process: a thousand cost some percent of a core."""
+"""Each is a task and two heartbeats a second within the process: a thousand cost about a tenth of a core."""
 SWEEP_S: Final = 0.5
 
 

@@ -41,7 +41,7 @@ from wire.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignmen
 if TYPE_CHECKING:
     from broker.groups.offsets import TopicPartition
 
-HEARTBEAT_S: Final = 0.25
+HEARTBEAT_S: Final = 0.5
 """A call within the process; so soon it hears of a rebalance that others wait for it to join."""
 RETRY_S: Final = 0.5
 SESSION_TIMEOUT_MS: Final = 6_000
