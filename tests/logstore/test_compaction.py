@@ -154,16 +154,20 @@ def test_a_tombstone_is_not_dropped_by_the_cleaning_that_drops_what_it_deletes(o
 
 
 def test_nothing_is_cleaned_that_a_restart_would_read_again(owner):
+    """The recovery point on disk is a position in a segment: that one must stay as it is."""
     log = owner.log(config=COMPACT)
-    for number in range(30):
+    for number in range(60):
         append_keyed(log, [(b"k", b"v%d" % number)])
+        if number == 30:
+            commit(owner, log)
     owner.settle()
-    log.advance_high_watermark(30)
-    assert cleanable(log, 0, drops_tombstones=True) is None
+    log.advance_high_watermark(60)
+    found = cleanable(log, 0, drops_tombstones=True)
+    assert log.segments[found.segments].base_offset == log.compaction.written_point.segment_base_offset <= 30
+    assert found.segments < len(log.segments) - 1
     owner.directory.checkpoint()
     owner.settle()
-    found = cleanable(log, 0, drops_tombstones=True)
-    assert len(log.segments) - 1 == found.segments
+    assert len(log.segments) - 1 == cleanable(log, 0, drops_tombstones=True).segments
 
 
 def test_what_lags_too_long_is_due_however_little_it_is(owner):
