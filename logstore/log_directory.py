@@ -114,10 +114,6 @@ class LogDirectory:
     def free_bytes(self) -> int:
         return self._storage.free_bytes(self.path)
 
-    @property
-    def total_bytes(self) -> int:
-        return self._storage.total_bytes(self.path)
-
     # ---- opening
 
     def open(self, config_of: Callable[[UUID, str], LogConfig] | None = None) -> None:

@@ -94,7 +94,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"stream": stream, "batches": _wit
 
 
 def main() -> None:
-    import atheris  # type: ignore[import-not-found]  # noqa: PLC0415 - installed by hand
+    import atheris  # noqa: PLC0415 - installed by hand
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "wire"]:
         del sys.modules[name]
