@@ -1,13 +1,16 @@
 """Requests over the Kafka listener: what each costs the broker, beside the bare work in the same asyncio.
 
 Produce (16 and 100 KiB, acks=1, five in flight): the bare server reads the same frames, checks the CRC32C, stamps,
-writes to a file and answers with prepared bytes; rounds of both alternate. Fetch: 1 MiB answers out of a backlog that
-is in the page cache. Sessions: one consumer of many idle partitions, asking for all of them each time or in a fetch
-session (KIP-227). Nothing is synced. CPU is that of the server's loop, its process's first thread, user and system.
+writes to a file and answers with prepared bytes; rounds of both alternate. Produce of 1 MiB: MB/s acknowledged beside a
+blocking loop that copies the same bytes from a socket to a file and does nothing else. Fetch: 1 MiB answers out of a
+backlog that is in the page cache. Sessions: one consumer of many idle partitions, asking for all of them each time or
+in a fetch session (KIP-227). Nothing is synced. CPU is that of the server's loop, its process's first thread, user and
+system.
 """
 
 import asyncio
 import os
+import socket
 import statistics
 import struct
 import subprocess
@@ -33,6 +36,7 @@ from wire.messages.produce import PartitionProduceResponse, ProduceRequest, Prod
 
 KIB: Final = 1024
 SIZES: Final = {16 * KIB: 0.25, 100 * KIB: 0.5}
+COPY_RATIO_MIN: Final = 0.5
 IN_FLIGHT: Final = 5
 FETCH_VERSION: Final = 17
 NEVER: Final = "9223372036854775807"
@@ -99,9 +103,9 @@ async def serve_bare(target: Path) -> None:
 
 
 @contextmanager
-def bare_server(directory: Path) -> Iterator[tuple[int, int]]:
-    """(port, pid)"""
-    command = [sys.executable, "-m", "scripts.bench.kafka", "--bare", str(directory / "bare.log")]
+def server_of(kind: str, directory: Path) -> Iterator[tuple[int, int]]:
+    """(port, pid) of `--bare` or `--copy`."""
+    command = [sys.executable, "-m", "scripts.bench.kafka", kind, str(directory / f"{kind[2:]}.log")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -109,6 +113,56 @@ def bare_server(directory: Path) -> Iterator[tuple[int, int]]:
     finally:
         process.kill()
         process.wait(timeout=30)
+
+
+# -- the copy loop ---------------------------------------------------------------------------------------------------
+
+
+def serve_copies(target: Path) -> None:
+    """From each connection into the file until its end, then the count of bytes back."""
+    file = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    buffer = memoryview(bytearray(256 * KIB))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(server.getsockname()[1], flush=True)
+        while True:
+            connection, _ = server.accept()
+            copied = 0
+            with connection:
+                while count := connection.recv_into(buffer):
+                    copied += os.write(file, buffer[:count])
+                connection.sendall(copied.to_bytes(8, "big"))
+
+
+def copied_bytes_per_s(port: int, data: bytes, seconds: float) -> float:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        began_s = time.perf_counter()
+        while time.perf_counter() - began_s < seconds:
+            connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        copied = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
+        return copied / (time.perf_counter() - began_s)
+
+
+def compare_copy(made: Cluster, *, rounds: int, seconds: float) -> dict[str, object]:
+    node = made.nodes[0]
+    create(node, "produce-1-MiB", partitions=1)
+    batch = batch_of(1024 * KIB - 100)
+    ours = Leaders(("127.0.0.1", kafka_port(node.directory)), "produce-1-MiB")
+    pairs = []
+    with server_of("--copy", made.directory) as (port, _):
+        for number in range(rounds + 1):
+            acknowledged = produce_for(ours, batch, acks=1, in_flight=IN_FLIGHT, seconds=seconds)
+            pair = acknowledged, copied_bytes_per_s(port, batch, seconds)
+            if number:  # the first pair warms up
+                pairs.append(pair)
+    ratio = statistics.median([our / copy for our, copy in pairs])
+    return {
+        "request": "produce 1 MiB",
+        "MB_per_s": round(statistics.median([our for our, _ in pairs]) / 1e6),
+        "copy_MB_per_s": round(statistics.median([copy for _, copy in pairs]) / 1e6),
+        "ratio": round(ratio, 3),
+        "bound": bound(ratio, at_least=COPY_RATIO_MIN),
+    }
 
 
 def cpu_s(pid: int) -> float:
@@ -139,7 +193,7 @@ def compare_produce(made: Cluster, size_bytes: int, *, rounds: int, seconds: flo
     batch = batch_of(size_bytes - 100)
     ours = Leaders(("127.0.0.1", kafka_port(node.directory)), topic)
     pairs = []
-    with bare_server(made.directory) as (port, pid):
+    with server_of("--bare", made.directory) as (port, pid):
         bare = Leaders(("127.0.0.1", kafka_port(node.directory)), topic)
         bare.partitions = {("127.0.0.1", port): [0]}
         for number in range(rounds + 1):
@@ -230,13 +284,19 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default: 2)")
     options.add_argument("--partitions", type=int, default=2000, help="of the fetch sessions (default: 2000)")
     options.add_argument("--bare", metavar="FILE", help="be the bare server (the bench starts it itself)")
+    options.add_argument("--copy", metavar="FILE", help="be the copy loop (the bench starts it itself)")
     chosen = options.parse_args()
     if chosen.bare:
         asyncio.run(serve_bare(Path(chosen.bare)))
         return
+    if chosen.copy:
+        serve_copies(Path(chosen.copy))
+        return
     with cluster(directory=chosen.directory) as made:
         rows = [compare_produce(made, size, rounds=chosen.rounds, seconds=chosen.seconds) for size in SIZES]
         show("Produce over the Kafka listener, acks=1", rows, as_json=chosen.json)
+        rows = [compare_copy(made, rounds=chosen.rounds, seconds=chosen.seconds)]
+        show("Produce beside a copy from a socket to a file", rows, as_json=chosen.json)
         node = made.nodes[0]
         show("Fetch over the Kafka listener", [measure_fetch(node, seconds=chosen.seconds)], as_json=chosen.json)
         rows = measure_sessions(node, chosen.partitions, seconds=chosen.seconds)
