@@ -143,7 +143,7 @@ class Workload:
 
     def _create(self, name: str, chance: random.Random) -> None:
         for number in itertools.count():
-            if self._stopping.wait(PAUSE_S):
+            if self._stopping.wait(PAUSE_S * (1 + number / 20)):  # some hundred in minutes, not thousands
                 return
             with Client(chance.choice(self._ports), timeout_s=5) as client:
                 self.history.append(client.create_topic(f"{name}-{number}", chance.randint(1, 3)))
