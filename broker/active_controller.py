@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from msgspec import structs
+
 from broker.clock import Clock
 from broker.event_log import logger
 from kraft.errors import NotLeader, OutcomeUnknown
@@ -96,7 +98,8 @@ class ActiveController:
         request = envelope.request
         if isinstance(request, Heartbeat):
             self._soon.set()
-            return self._controller.heard(image, request, now_ms=now_ms)
+            heard = self._controller.heard(image, request, now_ms=now_ms)
+            return structs.replace(heard, is_certain=self._quorum.is_followed)
         if isinstance(request, RegistrationRequest):
             return self._controller.register(image, request, now_ms=now_ms)
         return self._controller.decide(

@@ -81,7 +81,9 @@ class Heartbeats:
     def is_heard(self, session_timeout_ms: int) -> bool:
         """Whether a heartbeat that was answered had been sent within the session timeout: nobody can have fenced us.
 
-        Counted from before it was sent, by this machine's monotonic clock, which goes on while the process is stopped.
+        The answer is that of a controller whom nobody had replaced (one that was stopped may not know of it), and this
+        node has applied what that one knew. Counted from before it was sent, by this machine's monotonic clock, which
+        goes on while the process is stopped.
         """
         now_s = asyncio.get_running_loop().time()
         return self._heard_s is not None and 1000 * (now_s - self._heard_s) < session_timeout_ms
@@ -148,7 +150,8 @@ class Heartbeats:
         sent_s = asyncio.get_running_loop().time()
         answer = await self._link.ask(heartbeat, timeout_s=max(1.0, 2 * self._interval_s))
         assert isinstance(answer, HeartbeatAnswer), answer
-        self._heard_s = sent_s
+        if answer.is_certain and answer.index <= self._quorum.last_applied:
+            self._heard_s = sent_s
         if self._wants_shutdown and answer.should_shut_down:
             self.may_shut_down.set()
         elif self._wants_shutdown or not answer.is_caught_up:

@@ -391,6 +391,10 @@ class Core(Replication):
         return self.state == LEADER and self.failure is None and not self._is_closed
 
     @property
+    def is_followed(self) -> bool:
+        return self.is_leader and self.hears_leader()
+
+    @property
     def leader_id(self) -> int | None:
         return None if self.leader is None else self.leader.id
 

@@ -93,7 +93,7 @@ class Elections(PinnedSyncObj):
         """Whether a leader, maybe this node itself, was in contact within the minimum election timeout."""
         since = self.now() - self.config.election_timeout_min_s
         if self.state == LEADER:
-            return self.is_majority(1 + sum(heard_at > since for heard_at in self.last_response_at.values()))
+            return self.is_majority(1 + sum(heard_at > since for heard_at in tuple(self.last_response_at.values())))
         return self.heard_leader_at > since
 
     def leader_silent_ms(self) -> int:

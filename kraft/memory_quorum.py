@@ -161,6 +161,10 @@ class MemoryCluster:
     def _is_reachable(self, node_id: int) -> bool:
         return node_id in self.nodes and node_id not in self._isolated
 
+    def is_followed(self, leader_id: int) -> bool:
+        """Whether this leader is the one that a majority hears."""
+        return self.leader_id == leader_id and self._is_reachable(leader_id) and self._has_majority()
+
     def _has_majority(self) -> bool:
         return 2 * sum(map(self._is_reachable, self.voters)) > len(self.voters)
 
@@ -189,6 +193,10 @@ class MemoryQuorum:
     @property
     def is_leader(self) -> bool:
         return self._is_running and self.leader_id == self.node_id
+
+    @property
+    def is_followed(self) -> bool:
+        return self.is_leader and self._cluster.is_followed(self.node_id)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -48,6 +48,7 @@ class ObserverMember:
     """Made, used and closed on the observer's thread; its integers may be read from any."""
 
     is_leader = False
+    is_followed = False
 
     def __init__(self, config: QuorumConfig, state_machine: StateMachine, reports: MemberReports) -> None:
         self.leader_id: int | None = None

@@ -31,6 +31,12 @@ class MetadataQuorum(Protocol):
         """Whether this node believes to lead; a stale leader believes so for up to two seconds."""
 
     @property
+    def is_followed(self) -> bool:
+        """Whether this node leads and a majority heard it so lately that they would ignore any candidate: nobody else
+        led a moment ago. False more often than need be, never true for long where it is not.
+        """
+
+    @property
     def leader_id(self) -> int | None:
         """The last known leader, None while there is none."""
 

@@ -57,6 +57,10 @@ class RaftMember:
         return self.core.is_leader
 
     @property
+    def is_followed(self) -> bool:
+        return self.core.is_followed
+
+    @property
     def leader_id(self) -> int | None:
         return self.core.leader_id
 

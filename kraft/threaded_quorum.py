@@ -34,10 +34,12 @@ _log = structlog.get_logger("kraft.quorum")
 
 
 class Member(Protocol):
-    """What runs on the quorum's thread. Everything but the four integers is called there."""
+    """What runs on the quorum's thread. Everything but the four integers and two flags is called there."""
 
     @property
     def is_leader(self) -> bool: ...
+    @property
+    def is_followed(self) -> bool: ...
     @property
     def leader_id(self) -> int | None: ...
     @property
@@ -90,6 +92,10 @@ class ThreadedQuorum:
     @property
     def is_leader(self) -> bool:
         return self._is_open and self._member is not None and self._member.is_leader
+
+    @property
+    def is_followed(self) -> bool:
+        return self._is_open and self._member is not None and self._member.is_followed
 
     @property
     def leader_id(self) -> int | None:

@@ -46,6 +46,8 @@ class HeartbeatAnswer(Struct, frozen=True, kw_only=True, tag="heard"):
     is_caught_up: bool
     is_fenced: bool
     should_shut_down: bool
+    is_certain: bool = True
+    """Nobody else was the controller a moment before: what it says of the broker is the cluster's word (S15)."""
 
 
 class PartitionRefusal(Struct, frozen=True, kw_only=True):

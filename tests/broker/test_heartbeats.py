@@ -86,3 +86,23 @@ async def test_s15_a_broker_is_heard_for_a_session_from_when_it_sent_and_not_lon
     await beats._beat()
     assert beats.is_heard(60_000)
     assert not beats.is_heard(0)
+
+
+async def test_s15_a_controller_that_may_have_been_replaced_vouches_for_nobody() -> None:
+    """The controller on a node that was stopped answers its own broker first, before it learns of its successor."""
+    replaced = HeartbeatAnswer(index=1, is_caught_up=True, is_fenced=False, should_shut_down=False, is_certain=False)
+    beats = heartbeats(FakeLink(replaced))
+    beats.broker_epoch = 10
+    await beats._beat()
+    assert not beats.is_heard(60_000)
+
+
+async def test_s15_an_answer_counts_only_where_its_metadata_was_applied() -> None:
+    """A leadership that moved meanwhile is known here then."""
+    ahead = HeartbeatAnswer(
+        index=FakeQuorum.last_applied + 1, is_caught_up=True, is_fenced=False, should_shut_down=False
+    )
+    beats = heartbeats(FakeLink(ahead))
+    beats.broker_epoch = 10
+    await beats._beat()
+    assert not beats.is_heard(60_000)

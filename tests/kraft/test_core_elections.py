@@ -57,6 +57,18 @@ def test_the_next_leader_knows_since_when_the_last_one_is_silent():
             assert -0.05 <= silent_s - (cluster.now - died) <= 2 * heartbeat_s, f"seed {seed}"
 
 
+def test_a_leader_that_was_cut_off_is_followed_no_more_before_anybody_else_leads():
+    for seed in range(10):
+        with simulated(3, seed=seed) as cluster:
+            old = cluster.leader()
+            cluster.run(1.0)
+            assert cluster.core(old).is_followed
+            cluster.isolate(old)
+            rest = others(cluster, old)
+            cluster.run_until(lambda cluster=cluster, rest=rest: any(cluster.core(one).is_leader for one in rest))
+            assert not cluster.core(old).is_followed, f"seed {seed}"
+
+
 def test_an_isolated_voter_returns_without_deposing_the_leader():
     with simulated(3, seed=1) as cluster:
         leader = cluster.leader()

@@ -157,6 +157,10 @@ class SimulatedQuorum:
     def is_leader(self) -> bool:
         return self.leader_id == self.node_id
 
+    @property
+    def is_followed(self) -> bool:
+        return self.is_leader and self._log.loop.time() - self._heard_s <= 2 * LOOK_S
+
     async def start(self) -> None:
         self._log.nodes[self.node_id] = self
         self._apply_up_to(self._log.known.get(self.node_id, 0))
