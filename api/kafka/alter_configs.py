@@ -5,8 +5,8 @@
 
 import asyncio
 
-from api.kafka.admin_calls import AdminCall, Failure, repeated
-from api.kafka.config_resources import alteration, check_named_once
+from api.kafka.admin_calls import AdminCall
+from api.kafka.config_resources import alter_each
 from api.kafka.context import Caller
 from metadata.requests import ConfigChange
 from wire.messages.alter_configs import (
@@ -23,20 +23,11 @@ def handle(caller: Caller, _: RequestHeader, request: AlterConfigsRequest) -> as
 
 
 async def _altered(caller: Caller, request: AlterConfigsRequest) -> AlterConfigsResponse:
-    call = AdminCall(caller)
-    twice = repeated((one.resource_type, one.resource_name) for one in request.resources)
-    wanted = {(one.resource_type, one.resource_name): one for one in request.resources}
-
-    async def alter(resource: AlterConfigsResource) -> None:
-        key = (resource.resource_type, resource.resource_name)
-        check_named_once(key, twice)
-        changes = [ConfigChange(name=config.name, value=config.value) for config in resource.configs]
-        await call.ask(alteration(key, changes, replaces=True, validate_only=request.validate_only))
-
-    results = await call.each(wanted.values(), alter)
-    return AlterConfigsResponse(responses=[_result(key, result) for key, result in zip(wanted, results, strict=True)])
+    results = await alter_each(
+        AdminCall(caller), request.resources, _changes, replaces=True, validate_only=request.validate_only
+    )
+    return AlterConfigsResponse(responses=[AlterConfigsResourceResponse(*result) for result in results])
 
 
-def _result(key: tuple[int, str], result: Failure | None) -> AlterConfigsResourceResponse:
-    code, message = (0, None) if result is None else result
-    return AlterConfigsResourceResponse(code, message, *key)
+def _changes(resource: AlterConfigsResource) -> list[ConfigChange]:
+    return [ConfigChange(name=config.name, value=config.value) for config in resource.configs]

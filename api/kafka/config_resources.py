@@ -1,9 +1,9 @@
 """Whose settings are asked for or changed over the Kafka protocol: which broker a name means, and each named once."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
-from api.kafka.admin_calls import AdminCall
+from api.kafka.admin_calls import AdminCall, Failure, repeated
 from metadata.image import CLUSTER_WIDE
 from metadata.requests import AlterBrokerConfigsRequest, AlterConfigsRequest, ConfigChange
 from wire.errors import ErrorCode, RefusedError
@@ -12,6 +12,18 @@ from wire.messages.config_resources import BROKER, TOPIC
 NUMBER_MAX: Final = 2**31 - 1
 Resource = tuple[int, str]
 """Its type and its name."""
+
+
+class Alteration(Protocol):
+    """What both APIs that change settings say of one resource."""
+
+    @property
+    def resource_type(self) -> int: ...
+    @property
+    def resource_name(self) -> str: ...
+
+
+Wish = TypeVar("Wish", bound=Alteration)
 
 
 def broker_id_of(name: str) -> int:
@@ -35,7 +47,30 @@ def own_broker_id(call: AdminCall, name: str) -> int:
     return broker_id
 
 
-def alteration(
+async def alter_each(
+    call: AdminCall,
+    wishes: Sequence[Wish],
+    changes_of: Callable[[Wish], Iterable[ConfigChange]],
+    *,
+    replaces: bool,
+    validate_only: bool,
+) -> list[tuple[int, str | None, int, str]]:
+    """(error code, message, resource type, resource name) of each resource; all of one is changed, or none of it."""
+    named = {(one.resource_type, one.resource_name): one for one in wishes}
+    twice = repeated((one.resource_type, one.resource_name) for one in wishes)
+
+    async def alter(wish: Wish) -> None:
+        resource = (wish.resource_type, wish.resource_name)
+        if resource in twice:
+            raise RefusedError(ErrorCode.INVALID_REQUEST, "each resource must appear at most once")
+        await call.ask(_alteration(resource, changes_of(wish), replaces=replaces, validate_only=validate_only))
+
+    results: list[Failure | None] = await call.each(named.values(), alter)
+    told = ((0, None) if result is None else result for result in results)
+    return [(*outcome, *resource) for outcome, resource in zip(told, named, strict=True)]
+
+
+def _alteration(
     resource: Resource,
     changes: Iterable[ConfigChange],
     *,
@@ -62,9 +97,3 @@ def alteration(
         ErrorCode.INVALID_REQUEST,
         f"settings of resource_type {kind} can't be changed here: topics (2), brokers (4) can",
     )
-
-
-def check_named_once(resource: Resource, twice: set[Resource]) -> None:
-    """RefusedError(INVALID_REQUEST)."""
-    if resource in twice:
-        raise RefusedError(ErrorCode.INVALID_REQUEST, "each resource must appear at most once")

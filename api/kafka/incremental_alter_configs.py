@@ -6,8 +6,8 @@
 import asyncio
 from typing import Final, Literal
 
-from api.kafka.admin_calls import AdminCall, Failure, repeated
-from api.kafka.config_resources import alteration, check_named_once
+from api.kafka.admin_calls import AdminCall
+from api.kafka.config_resources import alter_each
 from api.kafka.context import Caller
 from metadata.requests import ConfigChange
 from wire.errors import ErrorCode, RefusedError
@@ -39,20 +39,14 @@ def handle(
 
 
 async def _altered(caller: Caller, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse:
-    call = AdminCall(caller)
-    twice = repeated((one.resource_type, one.resource_name) for one in request.resources)
-    wanted = {(one.resource_type, one.resource_name): one for one in request.resources}
-
-    async def alter(resource: AlterConfigsResource) -> None:
-        key = (resource.resource_type, resource.resource_name)
-        check_named_once(key, twice)
-        changes = [_change(config) for config in resource.configs]
-        await call.ask(alteration(key, changes, replaces=False, validate_only=request.validate_only))
-
-    results = await call.each(wanted.values(), alter)
-    return IncrementalAlterConfigsResponse(
-        responses=[_result(key, result) for key, result in zip(wanted, results, strict=True)]
+    results = await alter_each(
+        AdminCall(caller), request.resources, _changes, replaces=False, validate_only=request.validate_only
     )
+    return IncrementalAlterConfigsResponse(responses=[AlterConfigsResourceResponse(*result) for result in results])
+
+
+def _changes(resource: AlterConfigsResource) -> list[ConfigChange]:
+    return [_change(config) for config in resource.configs]
 
 
 def _change(config: AlterableConfig) -> ConfigChange:
@@ -62,8 +56,3 @@ def _change(config: AlterableConfig) -> ConfigChange:
             ErrorCode.INVALID_REQUEST, f"config_operation {config.config_operation} is unknown: 0 to 3 are known"
         )
     return ConfigChange(name=config.name, value=None if operation == "DELETE" else config.value, operation=operation)
-
-
-def _result(key: tuple[int, str], result: Failure | None) -> AlterConfigsResourceResponse:
-    code, message = (0, None) if result is None else result
-    return AlterConfigsResourceResponse(code, message, *key)
