@@ -40,7 +40,7 @@ class Clients:
     """The drivers' processes of this worker, one for each client; another member of a group gets one of its own."""
 
     def __init__(self, cluster: Cluster, logs: Path) -> None:
-        self._bootstrap = ",".join(f"127.0.0.1:{port}" for port in cluster.kafka_ports)
+        self._bootstrap = cluster.kafka_servers
         self._logs = logs
         self._usual: dict[str, RealClient] = {}
         self._others: list[RealClient] = []

@@ -28,7 +28,7 @@ def run(request, cluster):
     def call(tool, *options, stdin=b"", expected=0):
         command = [*java, TOOLS[tool]] if java else [*SHIM, tool]
         ended = subprocess.run(
-            [*command, "--bootstrap-server", f"localhost:{cluster.kafka_ports[0]}", *options],
+            [*command, "--bootstrap-server", f"localhost:{cluster[1].kafka_port}", *options],
             input=stdin,
             capture_output=True,
             env=environment_of("java"),

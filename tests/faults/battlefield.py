@@ -1,6 +1,6 @@
-"""A cluster of which everything can fail: nodes behind proxies, on disks and clocks that the test commands.
+"""A cluster of which everything can fail: nodes on a network, disks and clocks that the test commands.
 
-Owns the cluster, its links and each node's failing calls, and closes them all. Where there is no C compiler the disks
+Owns the cluster, its network and each node's failing calls, and closes them all. Where there is no C compiler the disks
 and clocks are as they are (`can_fail_calls`). Refuses nothing that a campaign may wish, and judges nothing.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.harness import Cluster, Node, wait_until
-from tests.faults.links import Links
+from tests.faults.network import Network
+from tests.faults.network_choice import Layer, choose
 from tests.faults.preload import FailingCalls, library
 
 SESSION_TIMEOUT_MS = 2000
@@ -29,7 +30,7 @@ def calls_can_fail() -> bool:
 
 
 class Battlefield:
-    """`cluster` runs when this is made; every node that is started here is known to the proxies."""
+    """`cluster` runs when this is made; every node that is started here is known to the network."""
 
     def __init__(
         self,
@@ -40,11 +41,14 @@ class Battlefield:
         *,
         with_journal: bool = False,
         can_fail_calls: bool = True,
+        lay: Layer | None = None,
     ) -> None:
+        """`lay` makes the network; without it the best that can be had here is."""
         settings = (f"broker.session.timeout.ms={SESSION_TIMEOUT_MS}", "log.retention.ms=-1", *settings)
         self.cluster = Cluster(directory, nodes, settings)
         self.calls: dict[int, FailingCalls] = {}
-        self.links: Links | None = None
+        self._network: Network | None = None
+        self._lay = lay or choose().lay
         self._with_journal = with_journal
         try:
             self._lay_faults(seed, can_fail_calls=can_fail_calls)
@@ -58,7 +62,7 @@ class Battlefield:
             if can_fail_calls:
                 calls = self.calls[node.node_id] = FailingCalls(node.directory)
                 node.environment = dict(calls.environment(with_journal=self._with_journal))
-        self.links = Links(self.cluster, seed)
+        self._network = self._lay(self.cluster, seed)
         self.start_dead()
 
     @property
@@ -66,9 +70,9 @@ class Battlefield:
         return list(self.cluster.nodes.values())
 
     @property
-    def network(self) -> Links:
-        assert self.links is not None
-        return self.links
+    def network(self) -> Network:
+        assert self._network is not None
+        return self._network
 
     def start(self, node: Node) -> None:
         """Start it; returns before it is ready."""
@@ -123,8 +127,8 @@ class Battlefield:
         self.cluster.close()
         for calls in self.calls.values():
             calls.close()
-        if self.links is not None:
-            self.links.close()
+        if self._network is not None:
+            self._network.close()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@
 --seed N            draws the same faults in the same order (processes and clocks make each run another one)
 --only a,b          these kinds of faults: see --list
 --nodes 3|5         how many; a topic has three replicas
+--network KIND      between the nodes: namespaces (faults on packets) or proxies (on bytes, without any privilege);
+                    without it namespaces where they can be had
 --append            a line for this campaign into docs/proof/faults.md
 --keep FOLDER       put the nodes' folders and histories there and leave them; without it they go, unless something
                     was found
@@ -23,7 +25,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import fault_kinds
+from tests.faults import fault_kinds, network_choice
 from tests.faults.battlefield import HEALED_S, Battlefield, calls_can_fail
 from tests.faults.campaign_table import append_line
 from tests.faults.checker import Violation, check
@@ -31,6 +33,8 @@ from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.fault_kinds import KINDS, NotHereError, Strike
 from tests.faults.harness import Node, wait_until
 from tests.faults.history import save
+from tests.faults.namespaces import NoNamespacesError
+from tests.faults.network_choice import Choice
 from tests.faults.own_namespace import bring_loopback_up
 from tests.faults.replica_logs import equal_replicas
 from tests.faults.replicated_workload import ReplicatedWorkload
@@ -68,8 +72,7 @@ class Campaign:
     def _round(self, topic: str, end_s: float) -> None:
         configs = {"min.insync.replicas": "2", "segment.bytes": self.chance.choice(("65536", "1073741824"))}
         create(self.field, topic, configs)
-        cluster = self.field.cluster
-        workload = ReplicatedWorkload(cluster.ports, cluster.kafka_ports, topic, PARTITIONS, self.chance)
+        workload = ReplicatedWorkload(self.field.nodes, topic, PARTITIONS, self.chance)
         workload.think_s = THINK_S
         workload.start(producers=2, pollers=1)
         workload.start_replicated(idempotent=2, kafka=1, consumers=1)
@@ -186,6 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--only", "--fault", metavar="KIND,KIND")
     parser.add_argument("--nodes", type=int, choices=(3, 5), default=3)
+    parser.add_argument("--network", choices=network_choice.KINDS)
     parser.add_argument("--append", action="store_true")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--list", action="store_true", help="name the kinds and end")
@@ -205,18 +209,25 @@ def main() -> int:
     bring_loopback_up()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where whoever started this ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        network = network_choice.choose(options.network)
+    except NoNamespacesError as error:
+        say(f"--network namespaces: {error}")
+        return 2
     seed = random.randrange(2**32) if options.seed is None else options.seed
     can_fail_calls = calls_can_fail()
     names = [name for name in options.names if can_fail_calls or not fault_kinds.needs_compiler(name)]
     again = f"scripts/faults --minutes {options.minutes:g} --seed {seed} --nodes {options.nodes}"
+    again += f" --network {network.kind}"
     say(f"seed {seed} (again: {again}{f' --only {options.only}' if options.only else ''})")
+    say(f"network between the nodes: {network.kind}: {network.why}")
     if len(names) < len(options.names):
         say(f"no C compiler here: without {', '.join(sorted(set(options.names) - set(names)))}")
     directory = options.keep or Path(tempfile.mkdtemp(prefix="kraft-faults-"))
     directory.mkdir(parents=True, exist_ok=True)
     is_clean = False
     try:
-        campaign = run(options, names, seed, directory)
+        campaign = run(options, names, seed, directory, network)
         is_clean = not campaign.found
     except (KeyboardInterrupt, SystemExit):
         say("interrupted: nothing of it is left running")
@@ -232,7 +243,7 @@ def main() -> int:
     return int(bool(campaign.found))
 
 
-def run(options: argparse.Namespace, names: list[str], seed: int, directory: Path) -> Campaign:
+def run(options: argparse.Namespace, names: list[str], seed: int, directory: Path, network: Choice) -> Campaign:
     chance = random.Random(seed)
     field = Battlefield(
         directory / "cluster",
@@ -241,6 +252,7 @@ def run(options: argparse.Namespace, names: list[str], seed: int, directory: Pat
         ("log.flush.offset.checkpoint.interval.ms=500",),
         with_journal=bool({"power", "power-all"} & set(names)),
         can_fail_calls=calls_can_fail(),
+        lay=network.lay,
     )
     campaign = Campaign(field, names, chance, directory)
     try:

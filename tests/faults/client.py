@@ -39,7 +39,8 @@ class Answer:
 class Client:
     """One thread's connection to one node."""
 
-    def __init__(self, port: int, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, host: str, port: int, *, timeout_s: float = 10.0) -> None:
+        self.host = host
         self.port = port
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
@@ -72,7 +73,7 @@ class Client:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self._timeout_s)
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)
             try:
                 connection.connect()
             except OSError as error:

@@ -24,14 +24,13 @@ from tests.faults import power_cut
 from tests.faults.battlefield import HEALED_S, Battlefield
 from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.corruption import corrupt
-from tests.faults.harness import KRAFT, Node, wait_until
+from tests.faults.harness import Node, wait_until
 from tests.faults.history import Operation
 from tests.faults.preload import DATA, METADATA, FailingCalls
 
 CLOCK_JUMPS_MS = (-30 * 86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 30 * 86_400_000)
 SLOW_SYNCS_S = (0.05, 2.0)
 SPARE_DESCRIPTORS, CONNECTIONS = 4, 60
-GROWTH_S = 60.0
 
 
 class NotHereError(Exception):
@@ -121,7 +120,7 @@ def descriptors(strike: Strike) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + SPARE_DESCRIPTORS, before[1]))
         for _ in range(CONNECTIONS):
             with contextlib.suppress(OSError):
-                one = socket.create_connection(("127.0.0.1", strike.victim.port), timeout=1)
+                one = socket.create_connection((strike.victim.host, strike.victim.port), timeout=1)
                 connections.enter_context(contextlib.closing(one))
         try:
             yield
@@ -270,14 +269,8 @@ def _read_through(strike: Strike, file: Path) -> None:
 
     def leads() -> bool:
         with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, subprocess.TimeoutExpired):
-            kraft(
-                strike,
-                "partition",
-                "transfer-leader",
-                f"{strike.topic}-{partition}",
-                "--to",
-                str(strike.victim.node_id),
-            )
+            replica, to = f"{strike.topic}-{partition}", str(strike.victim.node_id)
+            strike.field.cluster.kraft("partition", "transfer-leader", replica, "--to", to)
             return True
         return False
 
@@ -312,25 +305,15 @@ def clock(strike: Strike) -> Iterator[None]:
 @contextlib.contextmanager
 def growth(strike: Strike) -> Iterator[None]:
     """A broker joins, takes replicas of the topic, and is drained and removed again, while everybody writes."""
-    directory = strike.field.cluster.directory
-    before = sorted(strike.field.cluster.nodes)
-    newcomer = max(before) + 1
-    kraft(strike, "up", "--add", "1", "--any-port", "--data-dir", str(directory))
+    cluster = strike.field.cluster
+    before = sorted(cluster.nodes)
     try:
-        replicas = [newcomer, *strike.chance.sample(before, min(len(before), 2))]
-        kraft(strike, "partition", "move", strike.topic, "--to", ",".join(map(str, replicas)))
-        yield
+        with strike.field.network.newcomer(cluster) as newcomer:
+            replicas = [newcomer, *strike.chance.sample(before, min(len(before), 2))]
+            cluster.kraft("partition", "move", strike.topic, "--to", ",".join(map(str, replicas)))
+            yield
     finally:
-        kraft(strike, "down", "--data-dir", str(directory), "--node", str(newcomer), "--remove")
-        kraft(strike, "partition", "move", strike.topic, "--to", ",".join(map(str, before)))
-
-
-def kraft(strike: Strike, *arguments: str) -> None:
-    """The command line, as an operator uses it."""
-    servers = ",".join(f"127.0.0.1:{node.port}" for node in strike.field.nodes)
-    command = [str(KRAFT), "-b", servers, "--yes", "--timeout", str(int(GROWTH_S)), *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GROWTH_S + 15)
-    assert answer.returncode == 0, f"kraft {' '.join(arguments)}: {answer.returncode}: {answer.stderr}"
+        cluster.kraft("partition", "move", strike.topic, "--to", ",".join(map(str, before)))
 
 
 @contextlib.contextmanager

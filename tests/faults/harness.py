@@ -20,7 +20,9 @@ from typing import Any
 from tests.faults.client import Client, DoubtfulError, NotSentError
 
 KRAFT = Path(sys.executable).parent / "kraft"
+LOOPBACK = "127.0.0.1"
 READY_S = 30.0
+OPERATION_S = 60.0
 POLL_S = 0.02
 LOG_TAIL_LINES = 25
 
@@ -40,11 +42,14 @@ class Node:
     def __init__(self, node_id: int, directory: Path, port: int, pid: int, *, kafka_port: int | None = None) -> None:
         self.node_id = node_id
         self.directory = directory
+        self.host = LOOPBACK
         self.port = port
         self.kafka_port = kafka_port
         self.pid = pid
         self.environment: dict[str, str] = {}
         """What its next lives are given beside the environment of the test."""
+        self.within: tuple[str, ...] = ()
+        """The command that its next lives are started through; it becomes the node, so the pid is the node's."""
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,7 +61,7 @@ class Node:
         return self.directory / "kraft.log"
 
     def client(self, *, timeout_s: float = 10.0) -> Client:
-        return Client(self.port, timeout_s=timeout_s)
+        return Client(self.host, self.port, timeout_s=timeout_s)
 
     def is_running(self) -> bool:
         """Its process exists and is more than a zombie."""
@@ -83,10 +88,18 @@ class Node:
 
     def start(self, *arguments: str) -> None:
         """Start it again as `kraft up` does; returns at once."""
+        self._run(sys.executable, "-P", "-m", "kraft_bundle.server", "-c", str(self.config_file), *arguments)
+
+    def join(self, servers: str, settings: Iterable[str]) -> None:
+        """Start it for the first time, as a broker that comes to a running cluster; returns at once."""
+        options = [option for setting in settings for option in ("--set", setting)]
+        self._run(str(KRAFT), "node", "-c", str(self.config_file), "--join", servers, *options)
+
+    def _run(self, *command: str) -> None:
         assert not self.is_running(), f"node {self.node_id} runs already"
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kraft_bundle.server", "-c", str(self.config_file), *arguments],
+                [*self.within, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,10 +148,12 @@ class Cluster:
     """Nodes on this machine, formed from nothing in `directory`."""
 
     def __init__(self, directory: Path, nodes: int, settings: Iterable[str] = ()) -> None:
-        command = [str(KRAFT), "up", "-n", str(nodes), "--any-port", "--data-dir", str(directory), "--format", "json"]
-        command += [option for setting in settings for option in ("--set", setting)]
         self.directory = directory
+        self.settings = tuple(settings)
+        """What every node's file says beside its own addresses."""
         self.nodes: dict[int, Node] = {}
+        command = [str(KRAFT), "up", "-n", str(nodes), "--any-port", "--data-dir", str(directory), "--format", "json"]
+        command += [option for setting in self.settings for option in ("--set", setting)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert answer.returncode == 0, answer.stderr
         for node in json.loads(answer.stdout)["nodes"]:
@@ -150,12 +165,20 @@ class Cluster:
         return self.nodes[node_id]
 
     @property
-    def ports(self) -> list[int]:
-        return [node.port for node in self.nodes.values()]
+    def servers(self) -> str:
+        """Where `kraft -b` finds it."""
+        return ",".join(f"{node.host}:{node.port}" for node in self.nodes.values())
 
     @property
-    def kafka_ports(self) -> list[int]:
-        return [node.kafka_port for node in self.nodes.values() if node.kafka_port is not None]
+    def kafka_servers(self) -> str:
+        """Where a Kafka client finds it."""
+        return kafka_servers(self.nodes.values())
+
+    def kraft(self, *arguments: str) -> None:
+        """The command line, as an operator uses it."""
+        command = [str(KRAFT), "-b", self.servers, "--yes", "--timeout", str(int(OPERATION_S)), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=OPERATION_S + 15)
+        assert answer.returncode == 0, f"kraft {' '.join(arguments)}: {answer.returncode}: {answer.stderr}"
 
     def wait_ready(self) -> None:
         for node in self.nodes.values():
@@ -212,3 +235,7 @@ class Cluster:
 
     def logs(self) -> str:
         return "\n\n".join(f"--- {node.log_file}\n{node.log_tail()}" for node in self.nodes.values())
+
+
+def kafka_servers(nodes: Iterable[Node]) -> str:
+    return ",".join(f"{node.host}:{node.kafka_port}" for node in nodes if node.kafka_port is not None)

@@ -1,4 +1,4 @@
-"""The network between the nodes of one cluster, as a test speaks of it: cut, slow, losing packets, whole again.
+"""The network between the nodes of one cluster, made of proxies: where there are no namespaces to be had.
 
 Owns the process of the proxies (`link_proxy.py`) and the nodes' files: every address that a node advertises to others
 leads through a proxy. Refuses to be laid under running nodes: addresses are read when a node starts.
@@ -6,18 +6,16 @@ leads through a proxy. Refuses to be laid under running nodes: addresses are rea
 
 import contextlib
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.faults.harness import Cluster, Node
+from tests.faults.network import Direction, put_settings, setting
 
 PROJECT = Path(__file__).resolve().parents[2]
-Direction = tuple[int, int]
-"""From which node to which; 0 is everybody else."""
 
 
 class Links:
@@ -70,6 +68,16 @@ class Links:
         self._weather = {}
         self._order({"weather": {}})
 
+    @contextlib.contextmanager
+    def newcomer(self, cluster: Cluster) -> Iterator[int]:
+        """As on one machine; no proxy stands before it, and it reaches the others through theirs."""
+        node_id, folder = 1 + max(cluster.nodes), str(cluster.directory)
+        cluster.kraft("up", "--add", "1", "--any-port", "--data-dir", folder)
+        try:
+            yield node_id
+        finally:
+            cluster.kraft("down", "--data-dir", folder, "--node", str(node_id), "--remove")
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._process.communicate(timeout=5)
@@ -90,16 +98,3 @@ class Links:
         answer = self._process.stdout.readline()
         assert answer, "the proxies between the nodes have died"
         return json.loads(answer)
-
-
-def setting(node: Node, key: str) -> str:
-    found = re.search(rf"^{re.escape(key)}=(.*)$", node.config_file.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, f"{node.config_file} has no {key}"
-    return found[1]
-
-
-def put_settings(node: Node, settings: dict[str, str]) -> None:
-    """Into the node's file, over what it said of them."""
-    lines = node.config_file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if line.partition("=")[0] not in settings]
-    node.config_file.write_text("\n".join([*kept, *(f"{k}={v}" for k, v in settings.items()), ""]), encoding="utf-8")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import confluent_kafka
 
 from tests.faults.client import Client
+from tests.faults.harness import Node, kafka_servers
 from tests.faults.history import Outcome, Poll, Send
 from tests.faults.record_batches import Producer
 from tests.faults.workload import PAUSE_S, Workload
@@ -25,14 +26,12 @@ MAX_SEQUENCE = 2**31 - 1
 class ReplicatedWorkload(Workload):
     """`idempotent` producers over HTTP and `kafka` ones over the Kafka protocol, beside the plain ones."""
 
-    def __init__(
-        self, ports: Sequence[int], kafka_ports: Sequence[int], topic: str, partitions: int, chance: random.Random
-    ) -> None:
-        super().__init__(ports, topic, partitions, chance)
+    def __init__(self, nodes: Sequence[Node], topic: str, partitions: int, chance: random.Random) -> None:
+        super().__init__(nodes, topic, partitions, chance)
         self.in_flight = 0
         self.retried = 0
         self.placeless = 0
-        self._bootstrap = ",".join(f"127.0.0.1:{port}" for port in kafka_ports)
+        self._bootstrap = kafka_servers(nodes)
 
     def start_replicated(self, *, idempotent: int = 2, kafka: int = 1, consumers: int = 0) -> None:
         """Beside those of `start`."""
@@ -44,7 +43,7 @@ class ReplicatedWorkload(Workload):
 
     def _produce_idempotently(self, name: str, chance: random.Random) -> None:
         """One producer id; in each partition one batch at a time, sent again until it is acknowledged."""
-        clients = [Client(port) for port in self._ports]
+        clients = [node.client() for node in self._nodes]
         counter = itertools.count()
         producers: dict[int, Producer] = {}
         while not self._stopping.is_set():

@@ -29,7 +29,7 @@ def crowded(node: Node) -> Iterator[None]:
     resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (limit, resource.prlimit(node.pid, resource.RLIMIT_NOFILE)[1]))
     with contextlib.ExitStack() as connections:
         for _ in range(CONNECTIONS):
-            connections.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", node.port))))
+            connections.enter_context(contextlib.closing(socket.create_connection((node.host, node.port))))
         wait_until(lambda: descriptors(node) >= limit - 1, "no descriptor is free")
         yield
 

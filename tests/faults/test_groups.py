@@ -52,7 +52,7 @@ class Member:
 
 
 def bootstrap(cluster: Cluster) -> str:
-    return ",".join(f"127.0.0.1:{port}" for port in cluster.kafka_ports)
+    return cluster.kafka_servers
 
 
 def test_a_group_goes_on_when_its_coordinator_is_killed(form: Form):

@@ -21,7 +21,7 @@ LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "300"))
 def begin(cluster: Cluster, chance: random.Random) -> Workload:
     with cluster[1].client() as client:
         assert client.create_topic("orders", PARTITIONS).topic_id is not None
-    return Workload(cluster.ports, "orders", PARTITIONS, chance)
+    return Workload(list(cluster.nodes.values()), "orders", PARTITIONS, chance)
 
 
 def rest(chance: random.Random, longest_s: float) -> None:

@@ -30,7 +30,7 @@ def begin(form: Form, chance: random.Random, *settings: str) -> tuple[Cluster, R
     with cluster[1].client() as client:
         created = client.create_topic(TOPIC, PARTITIONS, configs, replication_factor=3)
         assert created.topic_id is not None
-    return cluster, ReplicatedWorkload(cluster.ports, cluster.kafka_ports, TOPIC, PARTITIONS, chance)
+    return cluster, ReplicatedWorkload(list(cluster.nodes.values()), TOPIC, PARTITIONS, chance)
 
 
 def judge(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> None:

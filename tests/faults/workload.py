@@ -9,8 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 
-from tests.faults.client import Client
-from tests.faults.harness import wait_until
+from tests.faults.harness import Node, wait_until
 from tests.faults.history import Final, Operation, Outcome, Send
 
 PAUSE_S = 0.02
@@ -20,12 +19,12 @@ STOP_S = 30.0
 class Workload:
     """Everything that clients do at one time; `history` grows from several threads (a list append is atomic)."""
 
-    def __init__(self, ports: Sequence[int], topic: str, partitions: int, chance: random.Random) -> None:
+    def __init__(self, nodes: Sequence[Node], topic: str, partitions: int, chance: random.Random) -> None:
         self.history: list[Operation] = []
         self.acknowledged = 0
         self.think_s = 0.0
         """Between two requests of one HTTP producer, where it shall not be as fast as it can."""
-        self._ports = tuple(ports)
+        self._nodes = tuple(nodes)
         self._topic = topic
         self._partitions = partitions
         self._chance = chance
@@ -68,7 +67,7 @@ class Workload:
         """Return when a batch of its own is acknowledged in this partition (L1)."""
 
         def is_written() -> bool:
-            with Client(self._ports[0]) as client:
+            with self._nodes[0].client() as client:
                 value = f"{partition}/probe/{next(self._probes)}"
                 sent, _ = client.send_batch(self._topic, partition, (value,))
             self.history.append(sent)
@@ -85,7 +84,7 @@ class Workload:
         found: list[Final] = []
 
         def read() -> bool:
-            with Client(self._ports[partition % len(self._ports)]) as client:
+            with self._nodes[partition % len(self._nodes)].client() as client:
                 if client.poll(self._topic, partition, 0) is not None:
                     found.append(client.read_all(self._topic, partition))
             return bool(found)
@@ -101,7 +100,7 @@ class Workload:
 
     def _produce(self, name: str, chance: random.Random) -> None:
         counter = itertools.count()
-        clients = [Client(port) for port in self._ports]
+        clients = [node.client() for node in self._nodes]
         while not self._stopping.is_set():
             client = chance.choice(clients)
             partitions = chance.sample(range(self._partitions), chance.randint(1, self._partitions))
@@ -128,7 +127,7 @@ class Workload:
 
     def _poll(self, _: str, chance: random.Random) -> None:
         positions = dict.fromkeys(range(self._partitions), 0)
-        clients = [Client(port) for port in self._ports]
+        clients = [node.client() for node in self._nodes]
         while not self._stopping.is_set():
             partition = chance.randrange(self._partitions)
             polled = chance.choice(clients).poll(self._topic, partition, positions[partition], timeout_ms=50)
@@ -145,5 +144,5 @@ class Workload:
         for number in itertools.count():
             if self._stopping.wait(PAUSE_S * (1 + number / 20)):  # some hundred in minutes, not thousands
                 return
-            with Client(chance.choice(self._ports), timeout_s=5) as client:
+            with chance.choice(self._nodes).client(timeout_s=5) as client:
                 self.history.append(client.create_topic(f"{name}-{number}", chance.randint(1, 3)))
