@@ -6,7 +6,7 @@
 --nodes 3|5         how many; a topic has three replicas
 --network KIND      between the nodes: namespaces (faults on packets) or proxies (on bytes, without any privilege);
                     without it namespaces where they can be had
---append            a line for this campaign into docs/proof/faults.md
+--append            a line for this campaign into the record that docs/reliability.md is made of
 --keep FOLDER       put the nodes' folders and histories there and leave them; without it they go, unless something
                     was found
 """
@@ -214,6 +214,7 @@ def main() -> int:
     except NoNamespacesError as error:
         say(f"--network namespaces: {error}")
         return 2
+    options.network = network.kind
     seed = random.randrange(2**32) if options.seed is None else options.seed
     can_fail_calls = calls_can_fail()
     names = [name for name in options.names if can_fail_calls or not fault_kinds.needs_compiler(name)]

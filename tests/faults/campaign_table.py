@@ -1,38 +1,97 @@
-"""The committed table of campaigns, `docs/proof/faults.md`: one line each, never rewritten.
+"""What campaigns on real processes leave in the committed proof: a line each, a table of kinds and one of campaigns.
 
-Owns the form of a line. Refuses to judge: a campaign that found something gets its line too.
+Refuses to judge: a campaign that found something gets its line too.
 """
 
 import argparse
-import subprocess
 import time
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Final
 
+from tests import proof
 from tests.faults.history import Outcome
-from tests.faults.tally import ALL, Tally
+from tests.faults.tally import ALL, Row, Tally
 
-PROJECT = Path(__file__).resolve().parents[2]
-TABLE = PROJECT / "docs" / "proof" / "faults.md"
+RECORD: Final = "faults"
+KINDS: Final = "kinds of faults"
+CAMPAIGNS: Final = "campaigns"
+MIXED: Final = "mixed"
+COUNTED_HEAD: Final = ("acknowledged", "refused", "unknown", "lost", "duplicated", "diverged", "silent s", "healed s")
+KINDS_HEAD: Final = ("kind (`--only`)", "minutes of its own", "cycles", *COUNTED_HEAD)
+CAMPAIGNS_HEAD: Final = (
+    "day", "commit", "again: `scripts/faults`", "network", "cycles", "hit", *COUNTED_HEAD, "quiet", "found",
+)  # fmt: skip
+Line = dict[str, Any]
 
 
-def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str], *, commit: str, day: str) -> str:
-    total = tally.rows[ALL]
-    cells = (
-        day, commit, f"{options.minutes:g}", options.nodes, options.only or "all", seed, total.cycles, tally.hit_leader,
-        f"{total.acknowledged:,}", f"{total.refused:,}", f"{total.unknown:,}",
-        f"{tally.outside_share:.1%}" if tally.outside[Outcome.ACKNOWLEDGED] else "-",
-        total.lost, total.duplicated, total.diverged, f"{total.unavailable_s:.1f}", f"{total.heal_s:.1f}",
-        ", ".join(sorted(set(found))) or "nothing",
-    )  # fmt: skip
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str]) -> Line:
+    """`rows`: what was printed, by kind; `quiet`: the share acknowledged of what no fault overlapped."""
+    return {
+        "day": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": proof.commit(),
+        "minutes": options.minutes,
+        "nodes": options.nodes,
+        "only": options.only,
+        "network": options.network,
+        "seed": seed,
+        "hit": tally.hit_leader,
+        "quiet": round(tally.outside_share, 4) if tally.outside[Outcome.ACKNOWLEDGED] else None,
+        "rows": {name: asdict(row) for name, row in sorted(tally.rows.items())},
+        "found": sorted(set(found)),
+    }
 
 
 def append_line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str]) -> None:
-    """At the end of the file, where the table is."""
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False
+    proof.add(RECORD, line(tally, options, seed, found))
+    show()
+
+
+def show() -> None:
+    lines = proof.lines(RECORD)
+    proof.show(KINDS, kinds_table(lines))
+    proof.show(CAMPAIGNS, campaigns_table(lines))
+
+
+def kinds_table(lines: Iterable[Line]) -> str:
+    """All campaigns together. A cycle with several kinds counts in the row of each, and once in the last."""
+    rows: dict[str, Row] = {}
+    minutes = Counter[str]()
+    for one in lines:
+        minutes.update(dict.fromkeys({ALL, one["only"] or MIXED}, one["minutes"]))
+        for name, row in one["rows"].items():
+            rows.setdefault(name, Row()).join(Row(**row))
+    names = sorted(rows, key=lambda name: (name == ALL, name))
+    cells = [(f"`{name}`", f"{minutes[name]:g}", rows[name].cycles, *_counted(rows[name])) for name in names]
+    mixed = f"\n{minutes[MIXED]:g} of the {minutes[ALL]:g} minutes were of all kinds mixed.\n"
+    return proof.markdown(KINDS_HEAD, cells) + mixed
+
+
+def campaigns_table(lines: Iterable[Line]) -> str:
+    return proof.markdown(CAMPAIGNS_HEAD, map(_campaign, lines))
+
+
+def _campaign(one: Line) -> tuple[object, ...]:
+    total = Row(**one["rows"].get(ALL, {}))
+    again = f"--minutes {one['minutes']:g} --seed {one['seed']}"
+    again += f" --nodes {one['nodes']}" if one["nodes"] != 3 else ""
+    again += f" --only {one['only']}" if one["only"] else ""
+    quiet = "-" if one["quiet"] is None else f"{one['quiet']:.1%}"
+    found = ", ".join(one["found"]) or "nothing"
+    return (
+        one["day"],
+        one["commit"],
+        f"`{again}`",
+        one["network"],
+        total.cycles,
+        one["hit"],
+        *_counted(total),
+        quiet,
+        found,
     )
-    commit = told.stdout.strip() or "?"
-    with TABLE.open("a", encoding="utf-8") as file:
-        day = time.strftime("%Y-%m-%d", time.gmtime())
-        file.write(line(tally, options, seed, found, commit=commit, day=day) + "\n")
+
+
+def _counted(row: Row) -> tuple[object, ...]:
+    counted = (f"{count:,}" for count in (row.acknowledged, row.refused, row.unknown))
+    return (*counted, row.lost, row.duplicated, row.diverged, f"{row.unavailable_s:.1f}", f"{row.heal_s:.1f}")

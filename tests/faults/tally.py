@@ -49,6 +49,13 @@ class Row:
         self.refused += outcomes[Outcome.REFUSED]
         self.unknown += outcomes[Outcome.UNKNOWN]
 
+    def join(self, other: "Row") -> None:
+        """Another campaign's row of the same name."""
+        for name in ("cycles", "acknowledged", "refused", "unknown", "lost", "duplicated", "diverged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unavailable_s = max(self.unavailable_s, other.unavailable_s)
+        self.heal_s = max(self.heal_s, other.heal_s)
+
     def blame(self, violations: Iterable[Violation]) -> None:
         for violation in violations:
             if violation.name in LOST:

@@ -1,8 +1,9 @@
 """The table of a campaign counts what was, kind by kind, and hides nothing."""
 
 import argparse
+import json
 
-from tests.faults.campaign_table import line
+from tests.faults.campaign_table import campaigns_table, kinds_table, line
 from tests.faults.checker import Violation
 from tests.faults.history import Outcome, Send
 from tests.faults.tally import Cycle, Tally, longest_silence_s
@@ -54,10 +55,28 @@ def test_a_violation_is_blamed_on_every_kind_of_its_round_and_shows_in_the_table
     assert "2.0 s" in lines[-1]
 
 
-def test_a_campaign_is_one_line_of_the_committed_table():
+def test_a_campaign_is_a_line_of_the_record_and_a_row_that_says_how_to_run_it_again():
     tally = Tally()
     tally.add(HISTORY, CYCLES, [])
-    options = argparse.Namespace(minutes=10.0, nodes=3, only=None)
+    options = argparse.Namespace(minutes=10.0, nodes=5, only="kill,loss", network="proxies")
+    told = line(tally, options, 7, []) | {"day": "2026-01-31", "commit": "abc1234"}
+    row = campaigns_table([json.loads(json.dumps(told))]).splitlines()[-1]
     assert (
-        "| 2026-01-31 | abc1234 | 10 | 3 | all | 7 | 1 | 1 | 5 | 2 | 1 | 80.0% | 0 | 0 | 0 | 2.0 | 0.5 | nothing |"
-    ) == line(tally, options, 7, [], commit="abc1234", day="2026-01-31")
+        "| 2026-01-31 | abc1234 | `--minutes 10 --seed 7 --nodes 5 --only kill,loss` | proxies | 1 | 1 | 5 | 2 | 1 "
+        "| 0 | 0 | 0 | 2.0 | 0.5 | 80.0% | nothing |"
+    ) == row
+
+
+def test_campaigns_add_up_kind_by_kind():
+    tally = Tally()
+    tally.add(HISTORY, CYCLES, [Violation("lost-write", "t-0", "...")])
+    both = [
+        line(tally, argparse.Namespace(minutes=minutes, nodes=3, only=only, network="proxies"), 7, ["lost-write"])
+        for minutes, only in ((5.0, "kill"), (2.0, None))
+    ]
+    *table, _, mixed = kinds_table(both).splitlines()
+    rows = {row.split("|")[1].strip(): row for row in table}
+    assert "2 of the 7 minutes were of all kinds mixed." == mixed
+    assert "| `kill` | 5 | 2 | 2 | 2 | 2 | 2 | 0 | 0 | 2.0 | 0.5 |" == rows["`kill`"]
+    assert "| `loss` | 0 | 2 | 2 | 2 | 2 | 2 | 0 | 0 | 2.0 | 0.5 |" == rows["`loss`"]
+    assert "| `all` | 7 | 2 | 10 | 4 | 2 | 2 | 0 | 0 | 2.0 | 0.5 |" == rows["`all`"]

@@ -2,26 +2,26 @@
 
 Every value is sent once, or again with the same sequence by an idempotent producer, so that whatever lies in a log
 twice is a duplicate. What they are told goes to the checkers; what nobody told them is unknown, and may be either.
+Each goes by the id of the topic that it has learned, until it learns another: perhaps long after that one is deleted.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from tests.broker.replication.model_checkers import ViolationError
 from tests.simulation.client_connection import ANSWER_TIMEOUT_S, PipelinedConnection, connect, heard
 from tests.simulation.process import port_of
 from tests.simulation.virtual_loop import MACHINE_EPOCH_MS, Life
-from tests.simulation.watch import values_of
 from wire.errors import ErrorCode
 from wire.messages import ApiKey
-from wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from wire.messages.init_producer_id import InitProducerIdRequest
 from wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
-from wire.record_batch import build_batch, iterate_batches
+from wire.record_batch import build_batch
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -32,16 +32,19 @@ FETCH_VERSION = 16
 PRODUCE_TIMEOUT_S = 1.5
 PAUSE_S = 0.045
 READ_PAUSE_S = 0.06
+STALE_FOR = 0.8
+"""How likely it is, each time, that who goes by a deleted topic's id has not heard of it yet."""
 IN_FLIGHT = (1, 2, 4, 5, 5)
 """Batches that are sent before the first is answered; five is what an idempotent producer may have under way."""
 RECORDS = (1, 1, 1, 1, 2, 6)
 SENT_TWICE = 0.02
 """How often an idempotent producer sends over two connections at once: what a network that repeats would do."""
 NOTHING_WRITTEN = {ErrorCode.NOT_ENOUGH_REPLICAS}
-LOST_SEQUENCE = {
+BEGINS_ANEW = {
     ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.INVALID_PRODUCER_EPOCH,
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
+    ErrorCode.DUPLICATE_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_TOPIC_ID,
 }  # fmt: skip
+"""Told one of these, an idempotent producer gives up what is left, and goes on with another producer id."""
 Answered = tuple[ErrorCode | None, int]
 """The error code, None where nobody knows, and the base offset."""
 
@@ -54,6 +57,7 @@ class Client:
         self.rng = Random(f"{cluster.seed} client {number}")
         self.life = Life(FIRST_ADDRESS + number)
         self.told: Counter[str] = Counter()
+        self.topic_id: UUID | None = None
         self._connections: dict[int, PipelinedConnection] = {}
 
     def run(self, work: Any, name: str) -> None:
@@ -74,19 +78,43 @@ class Client:
     async def ask(self, node_id: int, api_key: ApiKey, version: int, request: Any) -> Any:
         """The answer; raises OSError."""
         connection = await self.connected(node_id)
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                return await connection.send(api_key, version, request)
-        except OSError:
+        (answer,) = await self.answers(connection, [connection.send(api_key, version, request)])
+        if answer is None:
+            raise TimeoutError("no answer")
+        return await answer
+
+    async def answers(
+        self, connection: PipelinedConnection, asked: "list[asyncio.Future[Any]]"
+    ) -> "list[asyncio.Future[Any] | None]":
+        """Each is done, or None: who waits too long for an answer ends the connection, as any Kafka client does.
+
+        L1: that never happens where everything runs and hears everything.
+        """
+        were_due = self.cluster.answers_are_due
+        done, waiting = await asyncio.wait(asked, timeout=ANSWER_TIMEOUT_S)
+        if waiting:
             connection.close()
-            raise
+            if were_due:
+                raise ViolationError("L1", f"{len(waiting)} requests of {self.life.address} are never answered")
+        return [answer if answer in done else None for answer in asked]
+
+    async def learn(self) -> UUID | None:
+        """Which topic has the name now, sooner or later; None, after a rest, while none has it."""
+        topic = self.cluster.topic
+        is_told = self.topic_id is None or self.rng.random() >= STALE_FOR
+        if topic is None and is_told:
+            await self.rest()
+            return None
+        if topic is not None and topic.topic_id != self.topic_id and is_told:
+            self.topic_id = topic.topic_id
+        return self.topic_id
 
     def leader_of(self, partition: int) -> int:
         """As the metadata says, or now and then as it does not."""
         cluster = self.cluster
-        assert cluster.topic_id is not None
-        state = cluster.watch.image.topics[cluster.topic_id].partitions[partition]
-        return self.rng.choice(cluster.node_ids) if state.leader == -1 or self.rng.random() < 0.02 else state.leader
+        states = cluster.states()
+        leader = states[partition].leader if states else -1
+        return self.rng.choice(cluster.node_ids) if leader == -1 or self.rng.random() < 0.02 else leader
 
     async def rest(self, seconds: float = 0.02) -> None:
         await asyncio.sleep(seconds * self.rng.uniform(0.5, 1.5) / self.cluster.haste)
@@ -96,6 +124,7 @@ class Client:
 class Send:
     """One batch on its way."""
 
+    topic_id: UUID
     values: list[int]
     batch: bytes
     sent_after: int
@@ -122,11 +151,21 @@ class Producer(Client):
         while True:
             if self.cluster.sends_are_over:
                 await self.rest(0.1)
+            elif (topic_id := await self._learned()) is None:
+                continue
             elif self.is_idempotent and self._producer_id == -1:
                 await self._begin_anew()
             else:
-                await self._send([self._batch() for _ in range(self.rng.choice(IN_FLIGHT))])
+                await self._send([self._batch(topic_id) for _ in range(self.rng.choice(IN_FLIGHT))])
                 await self.rest(PAUSE_S)
+
+    async def _learned(self) -> UUID | None:
+        """In another topic sequences begin anew, and so does the producer."""
+        before = self.topic_id
+        topic_id = await self.learn()
+        if topic_id != before:
+            self._producer_id = -1
+        return topic_id
 
     async def _begin_anew(self) -> None:
         try:
@@ -142,15 +181,17 @@ class Producer(Client):
         else:
             await self.rest()
 
-    def _batch(self) -> Send:
+    def _batch(self, topic_id: UUID) -> Send:
         values = [next(self._values) for _ in range(self.rng.choice(RECORDS))]
         records = [(None, str(value).encode(), (), MACHINE_EPOCH_MS) for value in values]
-        sent_after = self.cluster.checkers(self._partition).last_acknowledged
+        checkers = self.cluster.checkers(topic_id, self._partition)
+        checkers.sent.update(values)
+        sent_after = checkers.last_acknowledged
         if not self.is_idempotent:
-            return Send(values, bytes(build_batch(records)), sent_after)
+            return Send(topic_id, values, bytes(build_batch(records)), sent_after)
         sequence, self._sequence = self._sequence, self._sequence + len(values)
         batch = build_batch(records, producer_id=self._producer_id, producer_epoch=0, base_sequence=sequence)
-        return Send(values, bytes(batch), sent_after)
+        return Send(topic_id, values, bytes(batch), sent_after)
 
     async def _send(self, sends: list[Send]) -> None:
         """Until all are acknowledged; a producer that is not idempotent does not try again."""
@@ -165,8 +206,8 @@ class Producer(Client):
                 if self.is_idempotent:
                     left.append((one, code))
                 elif code in NOTHING_WRITTEN:
-                    self.cluster.checkers(self._partition).failed.update(one.values)
-            if left and (left[0][1] in LOST_SEQUENCE or self.cluster.sends_are_over):
+                    self.cluster.checkers(one.topic_id, self._partition).failed.update(one.values)
+            if left and (left[0][1] in BEGINS_ANEW or self.cluster.sends_are_over):
                 self._producer_id = -1
                 return
             sends = [one for one, _ in left]
@@ -182,11 +223,8 @@ class Producer(Client):
         except OSError:
             await self.rest()
             return [(None, -1)] * len(sends)
-        answers = [connection.send(ApiKey.PRODUCE, PRODUCE_VERSION, self._request(one)) for one in sends]
-        done, waiting = await asyncio.wait(answers, timeout=ANSWER_TIMEOUT_S)
-        if waiting:
-            connection.close()
-        return [_told(answer) if answer in done else (None, -1) for answer in answers]
+        asked = [connection.send(ApiKey.PRODUCE, PRODUCE_VERSION, self._request(one)) for one in sends]
+        return [_told(answer) for answer in await self.answers(connection, asked)]
 
     async def _repeat(self, sends: list[Send]) -> None:
         """The same once more, whose answers nobody waits for."""
@@ -195,19 +233,17 @@ class Producer(Client):
             connection.send(ApiKey.PRODUCE, PRODUCE_VERSION, self._request(one))
 
     def _request(self, one: Send) -> ProduceRequest:
-        topic_id = self.cluster.topic_id
-        assert topic_id is not None
         data = [PartitionProduceData(index=self._partition, records=one.batch)]
         return ProduceRequest(
             acks=-1,
             timeout_ms=int(PRODUCE_TIMEOUT_S * 1000),
-            topic_data=[TopicProduceData(topic_id=topic_id, partition_data=data)],
+            topic_data=[TopicProduceData(topic_id=one.topic_id, partition_data=data)],
         )
 
     def _acknowledged(self, one: Send, base_offset: int) -> None:
         self.told["ok"] += 1
         self.records_acknowledged += len(one.values)
-        cluster, checkers = self.cluster, self.cluster.checkers(self._partition)
+        cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
         if self.is_idempotent:
             cluster.watch.check(checkers.in_sequence, self._last_offset, base_offset)
             self._last_offset = base_offset
@@ -215,52 +251,8 @@ class Producer(Client):
             cluster.watch.check(checkers.acknowledge, 0, -1, offset, value, sent_after=one.sent_after)
 
 
-def _told(answer: "asyncio.Future[Any]") -> Answered:
-    if heard(answer) is not None:
+def _told(answer: "asyncio.Future[Any] | None") -> Answered:
+    if answer is None or heard(answer) is not None:
         return None, -1
     found = answer.result().responses[0].partition_responses[0]
     return ErrorCode(found.error_code), found.base_offset
-
-
-class Consumer(Client):
-    """Reads every partition from its beginning, again and again a little more."""
-
-    async def read(self, partitions_count: int) -> None:
-        positions = dict.fromkeys(range(partitions_count), 0)
-        while True:
-            for partition, offset in positions.items():
-                try:
-                    positions[partition] = await self._read(partition, offset)
-                except OSError:
-                    await self.rest()
-            await self.rest(READ_PAUSE_S)
-
-    async def _read(self, partition: int, offset: int) -> int:
-        topic_id = self.cluster.topic_id
-        assert topic_id is not None
-        wanted = FetchPartition(partition=partition, fetch_offset=offset, partition_max_bytes=1 << 16)
-        request = FetchRequest(
-            max_wait_ms=50, min_bytes=1, max_bytes=1 << 16, topics=[FetchTopic(topic_id=topic_id, partitions=[wanted])]
-        )
-        answer = await self.ask(self.leader_of(partition), ApiKey.FETCH, FETCH_VERSION, request)
-        if not answer.responses:
-            return offset
-        data = answer.responses[0].partitions[0]
-        if data.error_code != ErrorCode.NONE:
-            self.told[ErrorCode(data.error_code).name] += 1
-            await self.rest()
-            return data.log_start_offset if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE else offset
-        return self._seen(partition, offset, data.records)
-
-    def _seen(self, partition: int, offset: int, data: Any) -> int:
-        checkers = self.cluster.checkers(partition)
-        records = data if isinstance(data, (bytes, bytearray, memoryview)) else b"".join(data or ())
-        with contextlib.suppress(ValueError):  # bytes that are no batch, as any client notices (S18)
-            for batch in iterate_batches(records):
-                if not batch.crc_is_valid():
-                    break
-                for at, value in enumerate(values_of(batch), batch.base_offset):
-                    self.cluster.watch.check(checkers.seen, at, value)
-                self.told["read"] += batch.last_offset_delta + 1
-                offset = max(offset, batch.next_offset)
-        return offset

@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.errors import OutcomeUnknownError
 from broker.replication.replica import Replica
-from metadata.image import Partition
+from metadata.image import Partition, Topic
 from metadata.requests import AdminRequest, ConfigChange, CreateTopicRequest
 from tests.broker.replication.model_checkers import ViolationError
 from tests.simulation.machine import SimulatedMachine
@@ -22,43 +22,59 @@ from tests.simulation.network import Network
 from tests.simulation.process import SimulatedProcess
 from tests.simulation.quorum import MetadataLog
 from tests.simulation.virtual_loop import VirtualLoop, virtual_loop
-from tests.simulation.watch import PartitionCheckers, Watch
+from tests.simulation.watch import TOPIC, PartitionCheckers, Watch
 from wire.errors import RefusedError
 
-TOPIC: Final = "pay"
 STEP_S: Final = 0.05
 RESTART_S: Final = 0.5
 PATIENCE_S: Final = 3.0
+OPERATOR_LOOKS_S: Final = 0.3
 
 
 class SimulatedCluster:
-    """Nodes 1 to n, of which the first three (or all) vote."""
+    """Nodes 1 to n, of which the first three or five vote."""
 
-    def __init__(self, loop: VirtualLoop, seed: int, *, nodes_count: int = 3, min_in_sync_replicas: int = 2) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        seed: int,
+        *,
+        nodes_count: int = 3,
+        voters_count: int = 3,
+        partitions_count: int = 2,
+        min_in_sync_replicas: int = 2,
+    ) -> None:
         self.loop = loop
         self.seed = seed
         self.rng = Random(seed)
         self.cluster_id = base64.urlsafe_b64encode(uuid.UUID(int=seed + 1).bytes).rstrip(b"=").decode()
         self.node_ids = tuple(range(1, nodes_count + 1))
-        self.voters = self.node_ids[:3]
+        self.voters = self.node_ids[:voters_count]
+        self.partitions_count = partitions_count
         self.network = Network(loop, Random(f"{seed} network"))
         self.metadata = MetadataLog(loop, self.network, Random(f"{seed} quorum"), self.voters)
         self.watch = Watch(self.node_ids, min_in_sync_replicas=min_in_sync_replicas, cluster_id=self.cluster_id)
         self.metadata.on_commit = self.watch.committed
         self.metadata.on_take = self.watch.taken
+        self.watch.knows_topic = self._knows_topic
         self.machines = {
             node_id: SimulatedMachine(node_id, loop, Random(f"{seed} machine {node_id}")) for node_id in self.node_ids
         }
         self.processes: dict[int, SimulatedProcess] = {}
-        self.topic_id: uuid.UUID | None = None
         self.sends_are_over = False
+        self.answers_are_due = False
+        """Everything runs and hears everything: whoever asks is answered by his timeout (L1)."""
         self.haste = 1.0
         """How fast producers send: a cluster that does not heal is watched, not fed."""
         self.bug: BaseException | None = None
 
-    def checkers(self, partition: int) -> PartitionCheckers:
-        assert self.topic_id is not None
-        return self.watch.of((self.topic_id, partition))
+    @property
+    def topic(self) -> Topic | None:
+        """The one that has the name now, as the metadata says."""
+        return self.watch.image.topic(TOPIC)
+
+    def checkers(self, topic_id: uuid.UUID, partition: int) -> PartitionCheckers:
+        return self.watch.of((topic_id, partition))
 
     # ---- processes
 
@@ -123,8 +139,11 @@ class SimulatedCluster:
     # ---- what is there
 
     def states(self) -> tuple[Partition, ...]:
-        topic = None if self.topic_id is None else self.watch.image.topics.get(self.topic_id)
-        return () if topic is None else topic.partitions
+        return () if self.topic is None else self.topic.partitions
+
+    def _knows_topic(self, node_id: int, topic_id: uuid.UUID) -> bool:
+        node = self.processes[node_id].node
+        return node is not None and topic_id in node.image.topics
 
     def replicas(self) -> list[tuple[int, Replica]]:
         """Of all running nodes."""
@@ -164,28 +183,24 @@ class SimulatedCluster:
 
     # ---- the usual beginning and end
 
-    async def begin(self, *, partitions_count: int) -> None:
+    async def begin(self) -> None:
         """All nodes in service, and the topic."""
         for node_id in self.node_ids:
             self.start(node_id)
         await self.until(self._all_ready, "all nodes ready", 30)
-        node = self.processes[1].node
-        assert node is not None
-        created = node.admin(
-            CreateTopicRequest(
-                name=TOPIC,
-                partitions_count=partitions_count,
-                replication_factor=3,
-                configs=(ConfigChange(name="min.insync.replicas", value="2"),),
-            ),
-            timeout_s=10,
-        )
-        task = self.loop.create_task(created, context=self.processes[1].life.context)
-        await self.until(task.done, "the topic created", 15)
-        task.result()
-        topic = self.watch.image.topic(TOPIC)
-        assert topic is not None
-        self.topic_id = topic.topic_id
+        self._look_after_the_topic()
+        await self.until(lambda: self.topic is not None, "the topic created", 15)
+
+    def _look_after_the_topic(self) -> None:
+        """As an operator does who finds it missing: at the beginning, and after somebody deleted it."""
+        ready = [node_id for node_id, process in sorted(self.processes.items()) if process.is_ready]
+        if self.topic is None and ready:
+            configs = (ConfigChange(name="min.insync.replicas", value="2"),)
+            create = CreateTopicRequest(
+                name=TOPIC, partitions_count=self.partitions_count, replication_factor=3, configs=configs
+            )
+            self.ask(self.rng.choice(ready), create)
+        self.loop.call_later(self.rng.uniform(0, OPERATOR_LOOKS_S), self._look_after_the_topic, context=Context())
 
     def _all_ready(self) -> bool:
         return all(node_id in self.processes and self.processes[node_id].is_ready for node_id in self.node_ids)
@@ -214,11 +229,14 @@ class SimulatedCluster:
 
     def is_fully_replicated(self) -> bool:
         """Everything is led, and all assigned replicas are in sync. Restarts whom a failed disk keeps from it."""
-        assert self.topic_id is not None
         self.restart_those_with_failed_disks()
-        return self._all_ready() and all(
-            state.leader != -1 and {*state.in_sync_replicas} == {*state.replicas} and not state.is_reassigning
-            for state in self.watch.image.topics[self.topic_id].partitions
+        return (
+            bool(self.states())
+            and self._all_ready()
+            and all(
+                state.leader != -1 and {*state.in_sync_replicas} == {*state.replicas} and not state.is_reassigning
+                for state in self.states()
+            )
         )
 
     def is_settled(self) -> bool:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 from broker.heartbeats import Heartbeats
 from broker.replication.fetcher import LeaderFetcher
@@ -18,9 +19,10 @@ from broker.replication.fetchers import Fetchers
 from broker.replication.replica import Fetched, Replica
 from logstore.partition_log import PartitionLog
 from logstore.producer_state import ProducerState
-from metadata.image import Partition
+from metadata.image import Image, Partition, Topic
 from tests.broker.replication import model_mutants
-from tests.simulation.run import name_of, run
+from tests.simulation.run import run
+from tests.simulation.watch import TOPIC
 from wire.errors import ErrorCode, RefusedError
 
 PAGE_BUDGET = 60
@@ -171,6 +173,18 @@ def sequences_are_not_checked() -> Iterator[None]:
         yield
 
 
+@mutant("a deleted topic's id stands for whichever topic has its name")
+def deleted_topics_go_by_name() -> Iterator[None]:
+    def by_name(image: Image, topic_id: UUID) -> Topic:
+        topic = image.topics.get(topic_id) or image.topic(TOPIC)
+        if topic is None:
+            raise RefusedError(ErrorCode.UNKNOWN_TOPIC_ID, str(topic_id))
+        return topic
+
+    with patch("api.kafka.led_replicas.topic_of", by_name):
+        yield
+
+
 # ---- the hunt
 
 
@@ -198,5 +212,5 @@ def hunt(mutant: Mutant, first_seed: int = 0) -> Hunt:
         with mutant.breaks():
             ran = run(seed)
         if ran.found is not None:
-            return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, name_of(ran.found))
+            return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, ran.found.name)
     return Hunt(mutant, mutant.seeds, time.perf_counter() - started_s, None, "")

@@ -16,8 +16,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from logstore.checkpoints import RECOVERY_POINT_FILE, CheckpointError, read_offsets
-from metadata.requests import PartitionReassignment, ReassignPartitionsRequest
+from metadata.requests import DeleteTopicRequest, PartitionReassignment, ReassignPartitionsRequest
 from tests.simulation.machine import DISK
+from tests.simulation.watch import Key
 from wire.identifiers import uuid_to_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 EIO = 5
 DERIVED = (".index", ".timeindex", ".snapshot")
 SLOW_SYNC_S = (0.05, 0.4)
-
+TOPIC_STAYS = 0.8
+"""How often it is not deleted after all: what is deleted is checked no more, and most runs shall be about one topic."""
 
 POINTS = (
     "wants change",  # the controller has taken a leader's change of the in-sync replicas; nothing is committed
@@ -80,6 +82,7 @@ class Nemesis:
             "controller": self._replace_controller,
             "delete records": self._delete_records,
             "move": self._move,
+            "delete topic": self._delete_topic,
             "clock": self._jump_clock,
             "last pair": self._strike_pair,
         }
@@ -129,8 +132,8 @@ class Nemesis:
 
     # ---- processes
 
-    def _running(self) -> list[int]:
-        return sorted(self.cluster.processes)
+    def _ready(self) -> list[int]:
+        return [node_id for node_id, process in sorted(self.cluster.processes.items()) if process.is_ready]
 
     def _start_later(self, node_id: int, delay_s: float) -> None:
         self._later(delay_s, lambda: self.cluster.start(node_id))
@@ -283,7 +286,7 @@ class Nemesis:
         disk = cluster.machines[node_id].disk
         with contextlib.suppress(CheckpointError, OSError):
             points = read_offsets(disk, f"{DISK}/{RECOVERY_POINT_FILE}")
-            keys = sorted(key for key in points if key in cluster.watch.partitions)
+            keys = sorted(key for key in points if self._is_there(key))
             if not keys or node_id not in cluster.processes or not self._is_replaceable(node_id):
                 return None
             key = self.rng.choice(keys)
@@ -300,6 +303,10 @@ class Nemesis:
                     self._kill_one(node_id, 0.05)
                 return f"node {node_id}, {folder} at {at}"
         return None
+
+    def _is_there(self, key: Key) -> bool:
+        """Of the topic, and not of one that was deleted and may have left a line somewhere."""
+        return key in self.cluster.watch.partitions and self.cluster.watch.partitions[key].state is not None
 
     def _is_replaceable(self, node_id: int) -> bool:
         """Whatever this node holds, another in-sync replica that runs holds too, and nobody else has lost anything."""
@@ -345,14 +352,22 @@ class Nemesis:
     def _move(self) -> str | None:
         """Reassign a partition, or cancel it."""
         cluster = self.cluster
-        running = [n for n in self._running() if cluster.processes[n].is_ready]
-        if len(cluster.node_ids) == 3 or not running or cluster.topic_id is None:
+        running, topic = self._ready(), cluster.topic
+        if len(cluster.node_ids) == 3 or not running or topic is None:
             return None
-        partition = self.rng.randrange(len(cluster.states()))
+        partition = self.rng.randrange(len(topic.partitions))
         replicas = None if self.rng.random() < 0.15 else tuple(self.rng.sample(cluster.node_ids, 3))
-        one = PartitionReassignment(topic_id=cluster.topic_id, partition=partition, replicas=replicas)
+        one = PartitionReassignment(topic_id=topic.topic_id, partition=partition, replicas=replicas)
         cluster.ask(self.rng.choice(running), ReassignPartitionsRequest(assignments=(one,)))
         return f"{partition} to {replicas}"
+
+    def _delete_topic(self) -> str | None:
+        """S17: somebody makes it anew under its name, while clients and nodes still go by the old id."""
+        running, topic = self._ready(), self.cluster.topic
+        if not running or topic is None or self.rng.random() < TOPIC_STAYS:
+            return None
+        self.cluster.ask(self.rng.choice(running), DeleteTopicRequest(topic_id=topic.topic_id))
+        return str(topic.topic_id)
 
     def _strike_pair(self) -> str | None:
         """Of the last two in sync one loses power and comes back at once, while the other is not heard of."""

@@ -1,12 +1,13 @@
 """One seed: a cluster, its clients, its faults, then healing; everything checked on the way.
 
-The seed chooses the number of nodes too. What a run tells is the same each time (`Ran.trace` is a digest of it).
+The seed chooses the size of the cluster too. What a run tells is the same each time (`Ran.trace` is a digest of it).
 """
 
 import contextlib
 import hashlib
 import itertools
 import logging
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,16 +16,35 @@ from typing import Any
 import structlog
 
 from tests.broker.replication.model_checkers import ViolationError
-from tests.simulation.clients import Consumer, Producer
+from tests.simulation.clients import Producer
 from tests.simulation.cluster import SimulatedCluster, simulated_cluster
+from tests.simulation.consumer import Consumer
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.virtual_loop import LIFE
 
-PARTITIONS = 2
+SIZES = ((3, 3), (4, 3), (3, 3), (4, 3), (5, 3), (5, 5))
+"""Nodes, and how many of them vote."""
 FAULTS_S = 12.0
 HEALED_WITHIN_S = 30.0
 SETTLED_S = 2.0
 EVENTS_KEPT = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What ended a run: the invariant, or the kind of exception, and what it says."""
+
+    name: str
+    message: str
+    trace: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Found":
+        name = error.name if isinstance(error, ViolationError) else type(error).__name__
+        return cls(name, str(error), "".join(traceback.format_exception(error)))
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message.removeprefix(f'{self.name}: ')}"
 
 
 @dataclass(slots=True)
@@ -39,7 +59,7 @@ class Ran:
     faults: Counter[str] = field(default_factory=Counter)
     healed_s: float = 0.0
     trace: str = ""
-    found: BaseException | None = None
+    found: Found | None = None
     fault_names: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -82,20 +102,22 @@ class EventLog:
 def run(seed: int, *, without: frozenset[str] = frozenset()) -> Ran:
     """Never raises what it finds: see `Ran.found`."""
     ran = Ran(seed)
-    with simulated_cluster(seed, nodes_count=3 if seed % 2 == 0 else 4) as cluster:
+    nodes_count, voters_count = SIZES[seed % len(SIZES)]
+    with simulated_cluster(seed, nodes_count=nodes_count, voters_count=voters_count) as cluster:
         nemesis = Nemesis(cluster, without=without)
         events = EventLog(cluster)
         values = itertools.count()
+        partitions = cluster.partitions_count
         producers = [
-            Producer(cluster, number, number % PARTITIONS, values, idempotent=number >= PARTITIONS)
-            for number in range(3 * PARTITIONS)
+            Producer(cluster, number, number % partitions, values, idempotent=number >= partitions)
+            for number in range(3 * partitions)
         ]
         consumer = Consumer(cluster, len(producers))
         with events.installed():
             try:
                 cluster.loop.run_until_complete(_live(cluster, nemesis, producers, consumer, ran))
             except (ViolationError, Exception) as found:  # noqa: BLE001 - whatever ends a run is what it found
-                ran.found = found
+                ran.found = Found.of(found)
         ran.events = cluster.loop.callbacks_run
         ran.acknowledged = sum(producer.told["ok"] for producer in producers)
         ran.elections = cluster.watch.elections
@@ -110,10 +132,10 @@ def run(seed: int, *, without: frozenset[str] = frozenset()) -> Ran:
 async def _live(
     cluster: SimulatedCluster, nemesis: Nemesis, producers: list[Producer], consumer: Consumer, ran: Ran
 ) -> None:
-    await cluster.begin(partitions_count=PARTITIONS)
+    await cluster.begin()
     for producer in producers:
         producer.run(producer.send(), "producer")
-    consumer.run(consumer.read(PARTITIONS), "consumer")
+    consumer.run(consumer.read(), "consumer")
     nemesis.begin()
     await cluster.run_for(FAULTS_S)
     nemesis.stop()
@@ -121,6 +143,7 @@ async def _live(
     healed_s = cluster.loop.time()
     await cluster.until(cluster.is_fully_replicated, "all replicas in sync", HEALED_WITHIN_S)
     ran.healed_s = cluster.loop.time() - healed_s
+    cluster.answers_are_due = True
     before = [producer.told["ok"] for producer in producers]
 
     def all_write() -> bool:
@@ -132,8 +155,3 @@ async def _live(
     await cluster.until(cluster.is_settled, "every replica up to date", HEALED_WITHIN_S)
     for checkers in cluster.watch.partitions.values():
         checkers.healed()
-
-
-def name_of(found: BaseException) -> str:
-    """The invariant, or the kind of exception."""
-    return found.name if isinstance(found, ViolationError) else type(found).__name__

@@ -1,33 +1,22 @@
-"""The committed record of simulated runs: one JSON line a campaign, and the page that is made of all of them.
+"""What simulated runs leave in the committed proof: a line a campaign, a line a hunt, and their two tables."""
 
-`docs/proof/simulation.jsonl` is what counts; `docs/proof/simulation.md` is rendered from it, so that campaigns add up.
-Seeds are told with the commit that they ran at: the same seed is another run where the code is another.
-"""
-
-import json
 import statistics
-import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from tests import proof
 from tests.simulation.mutants import Hunt
-from tests.simulation.run import Ran, name_of
+from tests.simulation.run import Ran
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
-RECORD: Final = PROJECT / "docs" / "proof" / "simulation.jsonl"
-PAGE: Final = PROJECT / "docs" / "proof" / "simulation.md"
-MUTANTS_RECORD: Final = PROJECT / "docs" / "proof" / "mutants.jsonl"
-MARK: Final = "<!-- From here on: python -m tests.simulation --append -->"
-CAMPAIGNS_HEAD: Final = """
-| commit | seeds | acknowledged sends (median) | faults (median) | elections (median) | events/s | found |
-|---|---|---|---|---|---|---|
-"""
-MUTANTS_HEAD: Final = """
-| mutant | the bug | found by | after seeds | seconds |
-|---|---|---|---|---|
-"""
+RECORD: Final = "simulation"
+MUTANTS_RECORD: Final = "mutants"
+CAMPAIGNS_HEAD: Final = (
+    "commit", "seeds", "which (`--seeds`)", "acknowledged sends (of the median run)", "faults (median)",
+    "changes of leaders (median)", "events/s", "found",
+)  # fmt: skip
+MUTANTS_HEAD: Final = ("mutant (`--mutants NAME`)", "the bug", "found by", "seeds", "seconds", "at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +44,10 @@ def campaign_of(runs: list[Ran], cpu_s: float) -> Campaign:
     found: dict[str, list[int]] = {}
     for ran in runs:
         if ran.found is not None:
-            found.setdefault(name_of(ran.found), []).append(ran.seed)
+            found.setdefault(ran.found.name, []).append(ran.seed)
     faults = [ran.faults.total() for ran in runs]
     return Campaign(
-        commit=_commit(),
+        commit=proof.commit(),
         first_seed=runs[0].seed,
         seeds=len(runs),
         found=found,
@@ -72,61 +61,52 @@ def campaign_of(runs: list[Ran], cpu_s: float) -> Campaign:
     )
 
 
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
-    answer = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
-
-
 def append(campaign: Campaign) -> None:
-    _add(RECORD, asdict(campaign))
-    rewrite()
+    proof.add(RECORD, asdict(campaign))
+    proof.show(RECORD, campaigns_table([Campaign(**one) for one in proof.lines(RECORD)]))
 
 
 def append_hunt(hunt: Hunt) -> None:
     """The latest of each mutant is what the page shows."""
-    one = {"commit": _commit(), "name": hunt.mutant.name, "what": hunt.mutant.what, "found_by": hunt.found_by}
-    _add(MUTANTS_RECORD, one | {"seeds": hunt.seeds_run, "elapsed_s": round(hunt.elapsed_s, 1), "seed": hunt.seed})
-    rewrite()
+    one = {"commit": proof.commit(), "name": hunt.mutant.name, "what": hunt.mutant.what, "found_by": hunt.found_by}
+    proof.add(MUTANTS_RECORD, one | {"seeds": hunt.seeds_run, "elapsed_s": round(hunt.elapsed_s, 1), "seed": hunt.seed})
+    proof.show(MUTANTS_RECORD, mutants_table({one["name"]: one for one in proof.lines(MUTANTS_RECORD)}))
 
 
-def _add(record: Path, one: dict[str, Any]) -> None:
-    record.parent.mkdir(exist_ok=True)
-    with record.open("a") as file:
-        file.write(json.dumps(one) + "\n")
-
-
-def _read(record: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-
-
-def rewrite() -> None:
-    told, mark, _ = PAGE.read_text().partition(MARK)
-    campaigns = render_campaigns([Campaign(**one) for one in _read(RECORD)])
-    mutants = render_mutants({one["name"]: one for one in _read(MUTANTS_RECORD)})
-    PAGE.write_text(f"{told}{mark}\n{campaigns}{mutants}")
-
-
-def render_mutants(hunts: dict[str, dict[str, Any]]) -> str:
-    lines = []
+def mutants_table(hunts: dict[str, dict[str, Any]]) -> str:
+    rows = []
     for one in hunts.values():
         found_by = "**nobody**" if one["seed"] is None else one["found_by"]
-        lines.append(f"| `{one['name']}` | {one['what']} | {found_by} | {one['seeds']} | {one['elapsed_s']} |")
-    return MUTANTS_HEAD + "\n".join(lines) + "\n"
+        rows.append((f"`{one['name']}`", one["what"], found_by, one["seeds"], one["elapsed_s"], one["commit"]))
+    return proof.markdown(MUTANTS_HEAD, rows)
 
 
-def render_campaigns(campaigns: list[Campaign]) -> str:
-    lines = []
-    totals = Counter[str]()
+def campaigns_table(campaigns: list[Campaign]) -> str:
+    """A row a commit, and one for all; each seed of a commit once, and a median is that of its campaigns'."""
+    by_commit: dict[str, list[Campaign]] = defaultdict(list)
     for one in campaigns:
-        totals.update(seeds=one.seeds, acknowledged=one.acknowledged, faults=one.faults, found=one.violations)
-        found = ", ".join(f"{name}: {', '.join(map(str, seeds))}" for name, seeds in sorted(one.found.items()))
-        lines.append(
-            f"| {one.commit} | {one.first_seed} to {one.first_seed + one.seeds - 1} "
-            f"| {one.acknowledged:,} ({one.acknowledged_median:,}) | {one.faults:,} ({one.faults_median}) "
-            f"| {one.elections_median} | {one.events / max(one.cpu_s, 0.1):,.0f} | {found or '0'} |"
-        )
-    lines.append(
-        f"| all | {totals['seeds']:,} | {totals['acknowledged']:,} | {totals['faults']:,} | | | {totals['found']} |"
+        by_commit[one.commit].append(one)
+    rows = [_row(commit, ran) for commit, ran in by_commit.items()]
+    total = Counter[str]()
+    for one in campaigns:
+        total.update(seeds=one.seeds, acknowledged=one.acknowledged, faults=one.faults, found=one.violations)
+    all_of_them = ("all", f"{total['seeds']:,}", "", f"{total['acknowledged']:,}", f"{total['faults']:,}", "", "")
+    return proof.markdown(CAMPAIGNS_HEAD, [*rows, (*all_of_them, total["found"])])
+
+
+def _row(commit: str, ran: list[Campaign]) -> tuple[object, ...]:
+    found = [f"{name}: {', '.join(map(str, seeds))}" for one in ran for name, seeds in sorted(one.found.items())]
+    return (
+        commit,
+        f"{sum(one.seeds for one in ran):,}",
+        ", ".join(f"{one.first_seed}:{one.first_seed + one.seeds}" for one in ran),
+        f"{sum(one.acknowledged for one in ran):,} ({_median(ran, 'acknowledged_median'):,})",
+        f"{sum(one.faults for one in ran):,} ({_median(ran, 'faults_median')})",
+        _median(ran, "elections_median"),
+        f"{sum(one.events for one in ran) / max(sum(one.cpu_s for one in ran), 0.1):,.0f}",
+        "; ".join(found) or "nothing",
     )
-    return CAMPAIGNS_HEAD + "\n".join(lines) + "\n"
+
+
+def _median(ran: Iterable[Campaign], figure: str) -> int:
+    return int(statistics.median(getattr(one, figure) for one in ran))

@@ -8,7 +8,7 @@ opens is read once, and so what a crash left is what is checked.
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 from uuid import UUID
 
@@ -28,6 +28,8 @@ from tests.simulation.virtual_loop import Life, here
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import RecordBatch, iterate_batches
 
+TOPIC: Final = "pay"
+"""The one that is written to; only its name stays the same."""
 Key = tuple[UUID, int]
 NOT_KNOWN: Record = (-1, -1)
 """What lies behind damage."""
@@ -132,10 +134,27 @@ class PartitionCheckers(Checkers):
     def __init__(self, node_ids: tuple[int, ...], min_in_sync_replicas: int) -> None:
         self.shadows = {node_id: Shadow() for node_id in node_ids}
         self.min_in_sync_replicas = min_in_sync_replicas
+        self.sent: set[int] = set()
+        """What producers have sent to this partition of this topic."""
         self.failed: set[int] = set()
         """Values of which a producer was told that nothing was written."""
         self._leading_lives: dict[int, Life] = {}
         super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
+
+    def deleted(self) -> None:
+        """Its topic is: nobody has promised anything of it any more, and no log of it begins to lead."""
+        self.state = None
+
+    def appended(self, broker_id: int, first_offset: int) -> None:
+        super().appended(broker_id, first_offset)
+        self.belongs(broker_id, first_offset)
+
+    def belongs(self, node_id: int, first_offset: int) -> None:
+        """S17: what lies in a log was sent to this very topic, not to another that has or had its name."""
+        shadow = self.shadows[node_id]
+        for offset in range(first_offset, shadow.log_end_offset):
+            value = shadow.record(offset)[1]
+            self._require("S17", value in self.sent or value == NOT_KNOWN[1], f"node {node_id} has {value} at", offset)
 
     def rotten(self, node_id: int) -> None:
         """A part of what this replica vouches for is broken, and it may never notice: until it begins anew."""
@@ -175,7 +194,8 @@ class PartitionCheckers(Checkers):
 
     def healed(self) -> None:
         """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
-        assert self.state is not None
+        if self.state is None:
+            return
         where: dict[int, int] = {}
         for offset, (_, value) in enumerate(self.committed):
             self._require("S13", value not in where, f"{value} lies at {offset} and at", where.get(value))
@@ -197,6 +217,9 @@ class Watch:
         self.partitions: dict[Key, PartitionCheckers] = {}
         self.violation: ViolationError | None = None
         self.elections = 0
+        self.topics_made = 0
+        self.knows_topic: Callable[[int, UUID], bool] = lambda _node_id, _topic_id: True
+        """Whether there is such a topic in the image that this node goes by."""
         self.on_point: Callable[[str, Collection[int]], None] = lambda _point, _node_ids: None
         """Told when something is in doubt, and whom it is about."""
         self._node_ids = node_ids
@@ -225,11 +248,15 @@ class Watch:
         self.image = applied.image
         if applied.image.topics is before.topics:
             return
+        for topic_id in before.topics.keys() - applied.image.topics.keys():
+            for partition in range(len(before.topics[topic_id].partitions)):
+                self.of((topic_id, partition)).deleted()
         epochs = {broker.broker_id: broker.epoch for broker in applied.image.brokers.values()}
         for topic_id, topic in applied.image.topics.items():
             known = before.topics.get(topic_id)
             if known is topic or topic.name.startswith("__"):
                 continue
+            self.topics_made += known is None
             for index_of, state in enumerate(topic.partitions):
                 old = None if known is None else before.partition(topic_id, index_of)
                 if old != state:
@@ -257,7 +284,9 @@ class Watch:
 
     def opened(self, log: PartitionLog) -> None:
         if not log.topic_name.startswith("__"):
-            self.of(log.key).shadows[here().address].opened(log)
+            checkers, node_id = self.of(log.key), here().address
+            checkers.shadows[node_id].opened(log)
+            self.check(checkers.belongs, node_id, log.log_start_offset)
 
     def left(self, node_id: int, *, keeps_unsynced: bool) -> None:
         """A process was killed, or its machine lost power."""
@@ -282,6 +311,11 @@ class Watch:
             for checkers in self.partitions.values()
             if checkers.state is not None and node_id in checkers.state.replicas
         )
+
+    def _is_of_a_known_topic(self, log: PartitionLog) -> None:
+        """S17: no leader takes records of a topic that it knows to be deleted, whatever has its name now."""
+        if not self.knows_topic(here().address, log.key[0]):
+            raise ViolationError("S17", f"node {here().address} appends to {log.name}, which it knows to be deleted")
 
     # ---- the wrappers
 
@@ -320,6 +354,7 @@ class Watch:
                 known[1].add(buffer)
                 self.check(known[0].appended, here().address, end_offset)
                 self.check(known[0].led_append, here(), end_offset)
+                self.check(self._is_of_a_known_topic, log)
             return appended
 
         return append
@@ -341,9 +376,11 @@ class Watch:
             if known is not None and offset < log.log_end_offset:
                 self.check(known[0].will_truncate, here().address, offset)
                 self.on_point("truncates", {here().address})
-            real(log, offset)
-            if known is not None:
-                known[1].cut()
+            try:
+                real(log, offset)
+            finally:  # also where a full disk ends it half-way
+                if known is not None:
+                    known[1].cut()
 
         return truncate_to
 
@@ -352,9 +389,11 @@ class Watch:
             known = self._shadow(log)
             if known is not None:
                 self.check(known[0].will_start_at, here().address, offset)
-            real(log, offset)
-            if known is not None:
-                known[1].cut()
+            try:
+                real(log, offset)
+            finally:  # also where a full disk ends it half-way
+                if known is not None:
+                    known[1].cut()
 
         return truncate_fully_and_start_at
 
