@@ -285,7 +285,11 @@ class Segment:
         self._indexed_position = UNKNOWN
 
     def begin_scan(self, position: int, next_offset: int) -> None:
-        """Recovery reads on from here and tells each batch to `note_batch`; the indexes keep what lies before."""
+        """Recovery reads on from here and tells each batch to `note_batch`; the indexes keep what lies before.
+
+        S3: from the disk: what the last process failed to sync may still lie in memory, and would be taken for synced.
+        """
+        self.disk.storage.drop_clean_pages(self.disk.open_files.handle(self.file))
         size_bytes, gaps = self.size_bytes, self.gaps
         self.forget_from(position, next_offset)
         self.size_bytes = position

@@ -43,6 +43,14 @@ class Storage(Protocol):
         """These bytes will be asked for soon: begin to fetch what is not in memory. A hint, which never waits."""
         ...
 
+    def drop_clean_pages(self, handle: int, /) -> None:
+        """Read from the disk again what is not waiting to be written to it; a hint, where the system knows of it.
+
+        After a failed fsync Linux calls pages clean that the disk never got ("fsyncgate"): whoever reads them from the
+        page cache, in the next process too, takes them for durable.
+        """
+        ...
+
     def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:
         """Write at `position`; the answer may be smaller than the data (a short write)."""
         ...
@@ -121,6 +129,10 @@ class PosixStorage:
                 os.posix_fadvise(handle, position, size_bytes, os.POSIX_FADV_WILLNEED)
         except OSError:
             return  # a file system that cannot tell
+
+    def drop_clean_pages(self, handle: int, /) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     make_directory = staticmethod(os.mkdir)
 

@@ -4,12 +4,14 @@ Each file has a durable image, an ordered list of pending writes and the bytes t
 durable names and an ordered list of pending changes of names. `crash` keeps a prefix of each list, tears the next
 write (cut, or its place filled with zeros), and forgets all handles and locks. Faults: `fail` makes a call fail,
 `shorten` makes a write short, `capacity_bytes` makes the disk full (a short write first, then ENOSPC, as tmpfs does).
-After a failed fsync the pending writes are clean but not durable (fsyncgate), so whoever tries again believes a lie.
+After a failed fsync the pending writes are clean but not durable (fsyncgate), so whoever tries again believes a lie:
+readers see them, also of the next process, until `drop_clean_pages` or a power cut.
 """
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 from logstore.storage import Bytes, FileStatus
@@ -20,6 +22,8 @@ class SimulatedFile:
         self.durable = bytearray()
         self.live = bytearray()
         self.pending: list[tuple[int, bytes] | int] = []
+        self.changes = 0
+        """All that there ever were; the last of them are pending."""
         self.modified_ms = 0
 
     def apply(self, change: tuple[int, bytes] | int, image: bytearray) -> None:
@@ -33,11 +37,25 @@ class SimulatedFile:
 
     def change(self, change: tuple[int, bytes] | int) -> None:
         self.pending.append(change)
+        self.changes += 1
         self.apply(change, self.live)
 
     def sync(self) -> None:
+        """What is seen is durable, however it came there: a test has written it."""
         self.durable = bytearray(self.live)
         self.pending.clear()
+
+    def flush(self, changes: int) -> None:
+        """The first so many changes, but for those that an earlier flush has lost."""
+        count = max(0, changes - (self.changes - len(self.pending)))
+        for change in self.pending[:count]:
+            self.apply(change, self.durable)
+        del self.pending[:count]
+
+    def drop_clean_pages(self) -> None:
+        self.live = bytearray(self.durable)
+        for change in self.pending:
+            self.apply(change, self.live)
 
     def lose_power(self, random: Random) -> None:
         kept = random.randint(0, len(self.pending))
@@ -91,6 +109,7 @@ class SimulatedStorage:
         self._locks: dict[int, str] = {}
         self._faults: list[tuple[str, str, int, int]] = []
         self._short_bytes: int | None = None
+        self._as_of: dict[SimulatedFile, int] | None = None
 
     # ---- what a test does to it
 
@@ -110,6 +129,19 @@ class SimulatedStorage:
 
     def shorten(self, size_bytes: int) -> None:
         self._short_bytes = size_bytes
+
+    def moment(self) -> dict[SimulatedFile, int]:
+        """How much of each open file is written by now."""
+        return {file: file.changes for file, _ in self._handles.values()}
+
+    @contextlib.contextmanager
+    def as_of(self, moment: dict[SimulatedFile, int]) -> Iterator[None]:
+        """What is synced meanwhile was begun at that moment: it covers nothing that came later."""
+        self._as_of = moment
+        try:
+            yield
+        finally:
+            self._as_of = None
 
     def file(self, path: str) -> SimulatedFile:
         node = self._find(path)
@@ -170,6 +202,9 @@ class SimulatedStorage:
         assert 0 < size_bytes <= len(file.live) - position
         self._enter("read_ahead", path)
 
+    def drop_clean_pages(self, handle: int, /) -> None:
+        self._of(handle)[0].drop_clean_pages()
+
     def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:
         file, path = self._of(handle)
         self._enter("pwrite", path)
@@ -197,7 +232,7 @@ class SimulatedStorage:
         except OSError:
             file.pending.clear()
             raise
-        file.sync()
+        file.flush(file.changes if self._as_of is None else self._as_of.get(file, file.changes))
 
     def fsync(self, handle: int, /) -> None:
         self.fdatasync(handle)

@@ -165,6 +165,21 @@ def test_a_directory_that_failed_recovers_what_was_durable_when_it_is_opened_aga
     assert TEN == values(owner.directory.logs[TOPIC_ID, 0])
 
 
+def test_what_a_failed_sync_lost_is_not_taken_for_durable_by_the_next_process():
+    """S3, S19: the page cache still shows it, and the next fsync says that all is well (fsyncgate)."""
+    storage, owner, log = a_log_with_ten_records()
+    storage.fail("fdatasync", errno.EIO, path=".log")
+    append(log, [b"never reached the disk"])
+    owner.settle()
+    storage.kill()
+    assert b"never reached the disk" in storage.file(log.segments[0].file.path).live
+    log = Owner(storage).open().directory.logs[TOPIC_ID, 0]
+    durable = values(log)[: log.durable_end_offset]
+    storage.crash(Random(1))
+    assert durable == values(Owner(storage).open().directory.logs[TOPIC_ID, 0])[: len(durable)]
+    assert TEN == durable
+
+
 def test_a_failed_cut_after_a_short_write_takes_the_directory_offline():
     storage, owner, log = a_log_with_ten_records()
     storage.shorten(5)

@@ -89,27 +89,31 @@ class Clock:
 
 
 class Job:
-    """What `submit` gives: it runs once, at its time or when somebody waits for it."""
+    """What `submit` gives: it ends once, at its time or when somebody waits for it. What it syncs it began to now."""
 
-    def __init__(self, task: Callable[[], Any]) -> None:
+    def __init__(self, task: Callable[[], Any], disk: Disk) -> None:
         self._task: Callable[[], Any] | None = task
+        self._disk = disk
+        self._began = disk.moment()
 
     def result(self, timeout: float | None = None) -> None:
         del timeout
         task, self._task = self._task, None
         if task is not None:
-            task()
+            with self._disk.as_of(self._began):
+                task()
 
 
 class Threads(Executor):
     """Whatever is submitted runs on the loop a while later, in the process that submitted it."""
 
-    def __init__(self, loop: VirtualLoop, delay_s: Callable[[], float]) -> None:
+    def __init__(self, loop: VirtualLoop, disk: Disk, delay_s: Callable[[], float]) -> None:
         self._loop = loop
+        self._disk = disk
         self._delay_s = delay_s
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        job = Job(lambda: fn(*args, **kwargs))
+        job = Job(lambda: fn(*args, **kwargs), self._disk)
         self._loop.call_later(self._delay_s(), job.result)
         return job
 
@@ -134,7 +138,7 @@ class SimulatedMachine:
             clock=self.clock,
             storage=lambda: self.disk,
             identify_directory=self._identify,
-            threads=lambda _count, _name: Threads(self._loop, lambda: self._rng.uniform(*self.sync_s)),
+            threads=lambda _count, _name: Threads(self._loop, self.disk, lambda: self._rng.uniform(*self.sync_s)),
             new_id=self._new_id,
             quorum_for=quorum_for,
         )
