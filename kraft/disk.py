@@ -37,7 +37,7 @@ class Disk(Protocol):
         """The file's name as messages to people show it."""
 
     def read(self, name: str) -> bytes | None:
-        """The whole file; None where there is none."""
+        """The whole file; None where there is none. What a failed `sync` left in memory only is not in it (S16)."""
 
     def create(self, name: str) -> File:
         """A new, empty file in place of whatever has this name."""
@@ -109,7 +109,12 @@ class PosixDisk:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self._directory / name).read_bytes()
+            with (self._directory / name).open("rb") as file:
+                if hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(
+                        file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED
+                    )  # pages that are clean, rightly or not
+                return file.read()
         except FileNotFoundError:
             return None
 

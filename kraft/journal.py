@@ -104,7 +104,9 @@ class DurableJournal(Journal):  # type: ignore[misc]  # pysyncobj has no type hi
         self._file: File = disk.open(FILE_NAME)
         if self._torn:
             self._file.truncate(self._size_bytes)
-            self._file.sync()
+        # What the last process wrote and was killed before it had synced is read like the rest, and not yet durable.
+        self._file.sync()
+        disk.sync_directory()
         self._commit_index = min(self._commit_index, self.last_index)
         self.durable_index = self.last_index
         self._unsynced_from: int | None = None

@@ -19,6 +19,8 @@ class _Content:
     def __init__(self) -> None:
         self.data = bytearray()
         self.synced = b""
+        self.is_clean = False
+        """A sync has failed: no other one will write what this one had to (fsyncgate)."""
 
     def survivor(self, chance: random.Random) -> bytes:
         """What a power cut leaves of an appended file: everything synced, and some of the rest."""
@@ -75,7 +77,11 @@ class SimulatedDisk:
 
     def read(self, name: str) -> bytes | None:
         content = self._names.get(name)
-        return None if content is None else bytes(content.data)
+        if content is None:
+            return None
+        if content.is_clean:
+            content.data, content.is_clean = bytearray(content.synced), False
+        return bytes(content.data)
 
     def create(self, name: str) -> "SimulatedFile":
         self.step()
@@ -146,9 +152,11 @@ class SimulatedFile:
     def sync(self) -> None:
         self._disk.step()
         if self._disk.sync_fails:
+            self._content.is_clean = True
             raise OSError(errno.EIO, "Input/output error")
         self._disk.syncs += 1
-        self._content.synced = bytes(self._content.data)
+        if not self._content.is_clean:
+            self._content.synced = bytes(self._content.data)
 
     def truncate(self, size_bytes: int) -> None:
         self._disk.step()

@@ -1,6 +1,7 @@
 """The journal's file: every cut is either healed without losing a synced byte, or refused by name (S16)."""
 
 import os
+import random
 from contextlib import suppress
 from uuid import UUID
 
@@ -62,6 +63,56 @@ def test_an_entry_is_durable_only_after_sync():
     fill(journal, [4], sync_each=False)
     assert (4, 3) == (journal.last_index, journal.durable_index)
     assert 3 == reopen(disk).last_index
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_killed_process_had_written_is_durable_once_the_next_one_counts_on_it(seed):
+    """S16: it lies in the page cache, and a power cut would take it after it was acknowledged."""
+    disk, journal = new_journal(SimulatedDisk(random.Random(seed)))
+    fill(journal, range(2, 4), sync_each=False)
+    disk.cut_power_at = disk.operations + 2
+    with suppress(PowerCut):  # kill -9 between the write and its sync: the machine goes on
+        journal.sync()
+    disk.cut_power_at = None
+    counted_on = reopen(disk).durable_index
+    disk.crash()
+    assert counted_on <= reopen(disk).durable_index
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_vote_whose_name_was_not_synced_is_durable_once_the_next_process_knows_of_it(seed):
+    """S16: else it would be given again, perhaps to another, after a power cut."""
+    disk, _ = new_journal(SimulatedDisk(random.Random(seed)))
+    TermAndVote(disk, 0, None).store(2, 1)
+    disk.cut_power_at = disk.operations + 5
+    with pytest.raises(PowerCut):  # kill -9 between the rename and the directory's sync
+        TermAndVote(disk, 2, 1).store(3, 2)
+    disk.cut_power_at = None
+    known = TermAndVote.load(disk)
+    assert 3 == known.term
+    DurableJournal(disk, known)
+    disk.crash()
+    assert 3 == TermAndVote.load(disk).term
+
+
+def test_what_a_failed_sync_lost_is_not_read_from_memory_by_the_next_process():
+    """S16: the next fdatasync would say that all is well (fsyncgate)."""
+    disk, journal = new_journal()
+    fill(journal, range(2, 6))
+    disk.sync_fails = True
+    with pytest.raises(OSError, match="Input/output"):
+        fill(journal, [6])
+    disk.sync_fails = False
+    assert 5 == reopen(disk).durable_index
+
+
+def test_a_real_disk_is_read_and_not_the_page_cache(tmp_path, monkeypatch):
+    advised = []
+    advise = os.posix_fadvise
+    monkeypatch.setattr(os, "posix_fadvise", lambda *of: advised.append(of[1:]) or advise(*of))
+    write_atomically(disk := PosixDisk(str(tmp_path)), "file", b"content")
+    assert b"content" == disk.read("file")
+    assert [(0, 0, os.POSIX_FADV_DONTNEED)] == advised
 
 
 def test_a_truncated_suffix_stays_truncated():
