@@ -14,6 +14,7 @@ from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, hea
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
 from logstore.disk import storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
+from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from logstore.segment import Segment
 
 FILE_NAME: Final = "damaged-ranges"
+
+
+class BrokenHeadersError(RefusedError):
+    """Somebody who needs all headers of a log met one that makes no sense: KAFKA_STORAGE_ERROR, until it is noted."""
+
+    def __init__(self, segment: Segment, broken: BrokenBatchError) -> None:
+        super().__init__(ErrorCode.KAFKA_STORAGE_ERROR, f"{segment.file.path} is damaged: {broken}")
+        self.segment = segment
+        self.broken = broken
 
 
 class Gap(NamedTuple):
@@ -54,10 +64,21 @@ def next_intact(read_at: ReadAt, position: int, end: int, expected_offset: int) 
 def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -> None:
     """A reader met bytes that make no sense: find the broken batch, remember the gap, take no more appends.
 
-    The segment is read up to there with every CRC, since the batch that a header walk stumbles over is often the one
-    after the broken one. KAFKA_STORAGE_ERROR where nothing is broken after all (the disk reads differently each time).
+    KAFKA_STORAGE_ERROR where nothing is broken after all (the disk reads differently each time).
     """
     log.positions = None
+    gap = find_gap(segment, broken, max_message_bytes=log.config.max_message_bytes)
+    add_gaps([segment], [gap])
+    segment.rebuild_indexes()
+    mark_damaged(log, gap.offset)
+
+
+def find_gap(segment: Segment, broken: BrokenBatchError, *, max_message_bytes: int) -> Gap:
+    """The broken batch that made somebody stumble.
+
+    The segment is read up to there with every CRC, since the batch that a header walk stumbles over is often the one
+    after the broken one. KAFKA_STORAGE_ERROR where nothing is broken.
+    """
     position, offset = 0, segment.base_offset
     for gap in segment.gaps:
         if gap.end_position <= broken.position:
@@ -66,15 +87,12 @@ def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -
     try:
         for at, batch in segment.batches(position, end, offset):
             position, offset = at + batch.size_bytes, batch.next_offset
-            if position > broken.position + log.config.max_message_bytes:
+            if position > broken.position + max_message_bytes:
                 break
     except BrokenBatchError:
         found = next_intact(segment.read_at, position, end, offset)
         end_position, next_offset = found or (end, segment.next_offset)
-        add_gaps([segment], [Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))])
-        segment.rebuild_indexes()
-        mark_damaged(log, offset)
-        return
+        return Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))
     raise storage_refusal(f"{segment.file.path} reads differently each time ({broken}): check the disk")
 
 

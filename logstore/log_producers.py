@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from logstore.batch_walk import BrokenBatchError
+from logstore.damage import BrokenHeadersError, note_damage
 from logstore.disk import read_refusal
 from logstore.producer_snapshots import load_snapshot, remove_snapshots_beyond, snapshot_path
 from logstore.producer_state import ANYTHING_FORGOTTEN, NOTHING_FORGOTTEN, ProducedBatch, ProducerState
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from logstore.batch_walk import BatchHead
     from logstore.disk import Disk
+    from logstore.partition_log import PartitionLog
     from logstore.segment import Placed, Segment
     from logstore.segments import Segments
     from wire.record_batch import RecordBatch
@@ -79,7 +81,9 @@ class LogProducers:
         return not self.end_offset
 
     def state(self, segments: Segments) -> ProducerState:
-        """RefusedError(KAFKA_STORAGE_ERROR) where the disk cannot read what it takes."""
+        """RefusedError(KAFKA_STORAGE_ERROR) where the disk cannot read what it takes; BrokenHeadersError at damage that
+        no gap names yet: behind it lies what producers wrote last (S13).
+        """
         if self._state is None:
             try:
                 self._make_state(list(segments))
@@ -162,7 +166,7 @@ class LogProducers:
     def begin_scan(self, segments: Sequence[Segment], offset: int, *, is_known_before: bool) -> None:
         """Recovery reads every batch from `offset` on; the checkpoints say what lies before, or nobody does.
 
-        OSError as the disk raises it.
+        OSError as the disk raises it; BrokenHeadersError at damage that no gap names yet.
         """
         self.end_offset = min(self.end_offset, offset) if is_known_before else offset
         if self._snapshots or not self.never_were:
@@ -266,8 +270,26 @@ class LogProducers:
         self._due, self._saving = {**self._saving, **self._due}, NOTHING
 
 
+def known_producers(log: PartitionLog) -> ProducerState:
+    """What an append needs to know; RefusedError(KAFKA_STORAGE_ERROR) where the disk hides it, and damage is noted."""
+    try:
+        return log.producers.state(log.segments)
+    except BrokenHeadersError as found:
+        note_damage(log, found.segment, found.broken)
+        raise
+
+
+def secure_producers(log: PartitionLog, base_offset: int) -> None:
+    """See `LogProducers.secure`; damage is noted."""
+    try:
+        log.producers.secure(log.segments, base_offset)
+    except BrokenHeadersError as found:
+        note_damage(log, found.segment, found.broken)
+        raise
+
+
 def _heads(segments: Sequence[Segment], offset: int, end_offset: int) -> Iterator[BatchHead]:
-    """The headers of the batches from `offset` on, below `end_offset`; a segment is read as far as it is intact."""
+    """The headers of the batches from `offset` on, below `end_offset`, around gaps; BrokenHeadersError at new ones."""
     for segment in segments:
         if segment.next_offset <= offset or segment.base_offset >= end_offset:
             continue
@@ -279,5 +301,5 @@ def _heads(segments: Sequence[Segment], offset: int, end_offset: int) -> Iterato
                     break
                 if head.base_offset >= offset:
                     yield head
-        except BrokenBatchError:
-            continue
+        except BrokenBatchError as broken:
+            raise BrokenHeadersError(segment, broken) from broken

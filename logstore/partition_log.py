@@ -18,6 +18,7 @@ from logstore.disk import OUT_OF_DESCRIPTORS, read_refusal, storage_refusal
 from logstore.flusher import LogSync
 from logstore.log_answers import Appended, LogSlice, TimestampOffset
 from logstore.log_config import LogConfig, TimestampType
+from logstore.log_producers import known_producers
 from logstore.log_reader import ReadRequest, find_timestamp, read_slice
 from logstore.recovery import known_leader_epochs
 from logstore.replicated_append import append_replicated
@@ -223,7 +224,7 @@ class PartitionLog:
 
     def _find_duplicate(self, batches: list[RecordBatch]) -> Appended | None:
         self._check_writable()
-        found = self.producers.state(self.segments).check(batches)
+        found = known_producers(self).check(batches)
         if found is None:
             return None
         is_append_time = self.config.message_timestamp_type is TimestampType.LOG_APPEND_TIME

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from logstore.batch_walk import OFFSET_SPAN, BrokenBatchError, find_intact_batch
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import FILE_NAME as DAMAGE_FILE
-from logstore.damage import Gap, add_gaps, load_gaps, next_intact, save_gaps
+from logstore.damage import BrokenHeadersError, Gap, add_gaps, find_gap, load_gaps, next_intact, save_gaps
 from logstore.disk import DELETED_SUFFIX, Disk
 from logstore.leader_epochs import LeaderEpochs, load_leader_epochs
 from logstore.log_producers import LogProducers
@@ -133,8 +133,7 @@ class Recovery:
         first, position, offset = self._scan_start()
         self.leader_epochs = known_leader_epochs(self._disk.storage, self._folder, self.segments[: first + 1], offset)
         self.leader_epochs.truncate_from_end(offset)
-        is_known_before = self._point is not None and self._point.offset == offset
-        self.producers.begin_scan(self.segments, offset, is_known_before=is_known_before)
+        self._begin_with_producers(offset)
         index = first
         while index < len(self.segments):
             segment = self.segments[index]
@@ -156,6 +155,16 @@ class Recovery:
             self.recovery_point = RecoveryPoint(self.segments[0].base_offset, self.segments[0].base_offset, 0)
         if self._gaps():
             save_gaps(self._disk.storage, self._folder, self._gaps())
+
+    def _begin_with_producers(self, offset: int) -> None:
+        """Their state at `offset`; damage that hides a part of it is damage of the log (S13, S18)."""
+        is_known_before = self._point is not None and self._point.offset == offset
+        while True:
+            try:
+                return self.producers.begin_scan(self.segments, offset, is_known_before=is_known_before)
+            except BrokenHeadersError as found:
+                gap = find_gap(found.segment, found.broken, max_message_bytes=self._config.max_message_bytes)
+                add_gaps([found.segment], [gap])
 
     def _scan_start(self) -> tuple[int, int, int]:
         """(segment index, position, offset) of the recovery point, or of the very beginning where it is not there."""

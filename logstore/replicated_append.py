@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from logstore.leader_epochs import NO_EPOCH
 from logstore.log_answers import Appended
+from logstore.log_producers import known_producers
 from logstore.segment import NO_TIMESTAMP, Placed
 from logstore.truncation import begin_with_whole_batch
 from wire.errors import ErrorCode, RefusedError
@@ -45,7 +46,7 @@ def append_replicated(log: PartitionLog, buffer: bytearray | bytes | memoryview,
     log.admit_append(checked.size_bytes, now_ms)
     is_idempotent = any(batch.producer_id >= 0 for batch in checked.batches)
     if is_idempotent or checked.is_after_hole:
-        state = log.producers.state(log.segments)  # it may have to be read, and the disk may refuse: before the write
+        state = known_producers(log)  # it may have to be read, and the disk may refuse: before the write
         if checked.is_after_hole:
             state.may_have_forgotten_anybody()
             log.allow_holes()

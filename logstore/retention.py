@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from logstore.damage import forget_gaps
 from logstore.disk import OUT_OF_DESCRIPTORS
 from logstore.log_answers import OffsetOutOfRangeError
+from logstore.log_producers import secure_producers
 from wire.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _expired_or_none(log: PartitionLog, now_ms: int) -> int:
         count -= 1
     try:
         if count:
-            log.producers.secure(log.segments, log.segments[count].base_offset)
+            secure_producers(log, log.segments[count].base_offset)
     except RefusedError:
         return 0
     return count
@@ -130,7 +131,7 @@ def delete_records_before(log: PartitionLog, offset: int) -> None:
         _roll(log)
     kept = next(log.segments.from_offset(offset), None)
     if kept is not None:
-        log.producers.secure(log.segments, kept.base_offset)
+        secure_producers(log, kept.base_offset)
     old_start_offset, log.log_start_offset = log.log_start_offset, offset
     try:
         log.disk.write_checkpoints(must_succeed=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from logstore.batch_walk import OFFSET_SPAN
 from logstore.disk import OUT_OF_DESCRIPTORS, descriptor_refusal, read_refusal
+from logstore.log_producers import known_producers
 from logstore.segment import NO_TIMESTAMP
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def roll(log: PartitionLog, base_offset: int) -> Segment:
     elif old is not None:
         _seal(log, old)
         if not log.producers.never_were:
+            known_producers(log)  # where it must be read first, and the disk hides some of it, that is noted
             log.producers.save(log.segments, base_offset)
     segment = log.new_segment(base_offset)
     log.segments.add(segment)

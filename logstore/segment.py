@@ -196,9 +196,15 @@ class Segment:
 
     @property
     def first_timestamp_ms(self) -> int:
-        """The first batch's max timestamp, from which the segment's age is counted; NO_TIMESTAMP when empty."""
+        """The first batch's max timestamp, from which the segment's age is counted; NO_TIMESTAMP when empty.
+
+        Also where that batch is broken: its age keeps nobody from writing behind it, and readers will meet it (S18).
+        """
         if self._first_timestamp_ms == UNKNOWN:
-            head = next(self.heads(0, self.base_offset), None)
+            try:
+                head = next(self.heads(0, self.base_offset), None)
+            except BrokenBatchError:
+                head = None
             if head is None:
                 return NO_TIMESTAMP
             self._first_timestamp_ms = head.max_timestamp_ms

@@ -136,6 +136,27 @@ def test_a_damaged_log_says_so_and_guesses_nothing(log):
 # ---- followers
 
 
+@pytest.mark.parametrize("is_in_tail", [False, True])
+def test_a_header_that_rotted_hides_no_retry_behind_it(is_in_tail):
+    """S13, S18: who cannot know what was sent before is damaged, and says so; not that it is out of order."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    log = owner.log()
+    for sequence in range(4):
+        send(log, idempotent(sequence))
+    owner.settle()
+    if not is_in_tail:
+        owner.directory.checkpoint()
+        owner.settle()
+    file = storage.file(log.segments[0].file.path)
+    for image in (file.live, file.durable):
+        image[ONE_BATCH] ^= 1  # the second batch's base offset, of which no checksum knows
+    _, log = reopened(storage, LogConfig())
+    assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(4))
+    assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(3))
+    assert 1 == log.damaged_from
+
+
 def test_a_follower_that_takes_over_knows_every_retry(log):
     for sequence in range(8):
         send(log, idempotent(sequence))

@@ -167,3 +167,20 @@ def test_after_a_kill_a_follower_reports_as_durable_only_what_a_sync_of_its_own_
     assert RECORDS == log.durable_end_offset
     storage.crash(Random(1))
     assert RECORDS == Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0].log_end_offset
+
+
+def test_a_segment_whose_first_batch_rotted_is_written_behind_as_before():
+    """S18: its age is not known, which is no reason to stop the process; its readers will meet it."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    append(owner.log(), [b"first"])
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    storage.kill()
+    log = Owner(storage).open().directory.logs[TOPIC_ID, 0]
+    storage.file(log.segments[0].file.path).live[4] ^= 128  # its base offset: 2**31
+    assert 1 == append(log, [b"second"]).base_offset
+    with pytest.raises(RefusedError):
+        read_all(log)
+    assert 0 == log.damaged_from

@@ -40,10 +40,10 @@ RECORDS = (1, 1, 1, 1, 2, 6)
 SENT_TWICE = 0.02
 """How often an idempotent producer sends over two connections at once: what a network that repeats would do."""
 NOTHING_WRITTEN = {ErrorCode.NOT_ENOUGH_REPLICAS}
-BEGINS_ANEW = {
-    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.INVALID_PRODUCER_EPOCH,
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_TOPIC_ID,
+OUT_OF_SEQUENCE = {
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
 }  # fmt: skip
+BEGINS_ANEW = {*OUT_OF_SEQUENCE, ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.UNKNOWN_TOPIC_ID}
 """Told one of these, an idempotent producer gives up what is left, and goes on with another producer id."""
 Answered = tuple[ErrorCode | None, int]
 """The error code, None where nobody knows, and the base offset."""
@@ -204,6 +204,8 @@ class Producer(Client):
                     continue
                 self.told["unknown" if code is None else code.name] += 1
                 if self.is_idempotent:
+                    if not left and code in OUT_OF_SEQUENCE:
+                        self._is_in_sequence(one, code)
                     left.append((one, code))
                 elif code in NOTHING_WRITTEN:
                     self.cluster.checkers(one.topic_id, self._partition).failed.update(one.values)
@@ -213,6 +215,16 @@ class Producer(Client):
             sends = [one for one, _ in left]
             if sends:
                 await self.rest()
+
+    def _is_in_sequence(self, one: Send, code: ErrorCode) -> None:
+        """S13: all that was sent before it is acknowledged, and it is one of the last five: it cannot be out of order.
+
+        Unless the producer's last records are deleted, and with them what a new replica could learn of it.
+        """
+        cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
+        if checkers.deleted_to <= max(self._last_offset, 0) and checkers.state is not None:
+            told = ViolationError("S13", f"{one.values} follow what lies at {self._last_offset}, told {code.name}")
+            cluster.watch.violation = cluster.watch.violation or told
 
     async def _try(self, sends: list[Send]) -> list[Answered]:
         """All of them over one connection, in their order."""

@@ -19,10 +19,11 @@ from metadata.requests import AdminRequest, ConfigChange, CreateTopicRequest
 from tests.broker.replication.model_checkers import ViolationError
 from tests.simulation.machine import SimulatedMachine
 from tests.simulation.network import Network
+from tests.simulation.partition_checkers import PartitionCheckers
 from tests.simulation.process import SimulatedProcess
 from tests.simulation.quorum import MetadataLog
 from tests.simulation.virtual_loop import VirtualLoop, virtual_loop
-from tests.simulation.watch import TOPIC, PartitionCheckers, Watch
+from tests.simulation.watch import TOPIC, Watch
 from wire.errors import RefusedError
 
 STEP_S: Final = 0.05

@@ -3,14 +3,14 @@
 What is read and what is said of the ends goes to the checkers.
 """
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from tests.broker.replication.model_checkers import ViolationError
 from tests.simulation.clients import Client
-from tests.simulation.watch import TOPIC, values_of
-from wire.errors import ErrorCode
+from tests.simulation.shadow import values_of
+from tests.simulation.watch import TOPIC
+from wire.errors import ErrorCode, RefusedError
 from wire.messages import ApiKey
 from wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from wire.messages.list_offsets import (
@@ -20,7 +20,7 @@ from wire.messages.list_offsets import (
     ListOffsetsRequest,
     ListOffsetsTopic,
 )
-from wire.record_batch import iterate_batches
+from wire.record_batch import RecordBatch, iterate_batches
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -39,9 +39,9 @@ class Consumer(Client):
         super().__init__(cluster, number)
         self._ends: dict[tuple[UUID, int], tuple[int, int]] = {}
         """The newest leader epoch and the greatest end that it was told of."""
+        self._positions: dict[tuple[UUID, int], int] = {}
 
     async def read(self) -> None:
-        positions: dict[tuple[UUID, int], int] = {}
         while True:
             if (topic_id := await self.learn()) is None:
                 continue
@@ -50,7 +50,7 @@ class Consumer(Client):
                 try:
                     if self.rng.random() < ENDS_ASKED_FOR:
                         await self._ask_for_the_end(key)
-                    positions[key] = await self._read(key, positions.get(key, 0))
+                    self._positions[key] = await self._read(key, self._positions.get(key, 0))
                 except OSError:
                     await self.rest()
             await self.rest(READ_PAUSE_S)
@@ -72,17 +72,39 @@ class Consumer(Client):
         return self._seen(key, offset, data.records)
 
     def _seen(self, key: tuple[UUID, int], offset: int, data: Any) -> int:
-        checkers = self.cluster.checkers(*key)
         records = data if isinstance(data, (bytes, bytearray, memoryview)) else b"".join(data or ())
-        with contextlib.suppress(ValueError):  # bytes that are no batch, as any client notices (S18)
-            for batch in iterate_batches(records):
-                if not batch.crc_is_valid():
-                    break
-                for at, value in enumerate(values_of(batch), batch.base_offset):
-                    self.cluster.watch.check(checkers.seen, at, value)
-                self.told["read"] += batch.last_offset_delta + 1
-                offset = max(offset, batch.next_offset)
+        self.cluster.watch.check(self._is_intact, key, records)
+        for batch in iterate_batches(records):
+            self.cluster.watch.check(self._follows, key, batch, offset)
+            for at, value in enumerate(values_of(batch), batch.base_offset):
+                self.cluster.watch.check(self.cluster.checkers(*key).seen, at, value)
+            self.told["read"] += batch.last_offset_delta + 1
+            offset = max(offset, batch.next_offset)
         return offset
+
+    def _is_intact(self, key: tuple[UUID, int], records: Any) -> None:
+        """S18: rotten bytes are never served."""
+        try:
+            is_intact = all(batch.crc_is_valid() for batch in iterate_batches(records))
+        except RefusedError:
+            is_intact = False
+        if not is_intact:
+            raise ViolationError("S18", f"a reader of {key} was given bytes that are no batch")
+
+    def _follows(self, key: tuple[UUID, int], batch: RecordBatch, offset: int) -> None:
+        """S12: nothing is left out."""
+        if batch.base_offset > offset:
+            raise ViolationError(
+                "S12", f"whoever reads {key} from {offset} on is given what lies at {batch.base_offset}"
+            )
+
+    def has_read_all(self) -> bool:
+        """Of the topic that is there now."""
+        topic = self.cluster.topic
+        return topic is not None and all(
+            self._positions.get(key, 0) >= len(self.cluster.checkers(*key).committed)
+            for key in ((topic.topic_id, partition) for partition in range(len(topic.partitions)))
+        )
 
     async def _ask_for_the_end(self, key: tuple[UUID, int]) -> None:
         """By name, as this API asks, so what is said counts only where one topic has had the name all the time."""

@@ -48,21 +48,25 @@ class Disk(SimulatedStorage):
             del file.live[at:]
         file.sync()
 
-    def rot(self, path: str, below: int, rng: Random) -> int:
-        """Flip a bit of the records in the first `below` bytes of a segment; where, or -1 where nothing lies there.
+    def rot(self, path: str, rng: Random, *, is_last: bool) -> tuple[int, range] | None:
+        """Flip a bit of a batch that is synced; where in the file, and which offsets it holds. None: there is none.
 
-        Not of a batch's leader epoch: of all that a batch says, only that is covered by nothing (Kafka's format).
+        Not of the last one of a log: what nothing intact follows is a torn tail to whoever recovers it (S18). Not of a
+        batch's leader epoch: of all that a batch says, only that is covered by nothing (Kafka's format).
         """
         file = self.file(path)
-        batches = list(iterate_batches(memoryview(bytes(file.live[:below]))))
+        batches = list(iterate_batches(memoryview(bytes(file.durable))))
+        if is_last:
+            batches = batches[:-1]
         if not batches:
-            return -1
+            return None
         number = rng.randrange(len(batches))
         start = sum(batch.size_bytes for batch in batches[:number])
         at = start + rng.choice([rng.randrange(LEADER_EPOCH_AT), rng.randrange(MAGIC_AT, batches[number].size_bytes)])
-        file.live[at] ^= 1 << rng.randrange(8)
-        file.durable[at : at + 1] = file.live[at : at + 1]
-        return at
+        bit = 1 << rng.randrange(8)
+        for image in (file.live, file.durable):
+            image[at] ^= bit
+        return at, range(batches[number].base_offset, batches[number].next_offset)
 
     def _enter(self, operation: str, path: str) -> None:
         if self._faults:

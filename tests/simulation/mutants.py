@@ -211,6 +211,6 @@ def hunt(mutant: Mutant, first_seed: int = 0) -> Hunt:
     for seed in range(first_seed, first_seed + mutant.seeds):
         with mutant.breaks():
             ran = run(seed)
-        if ran.found is not None:
+        if ran.found is not None and ran.found.is_of_the_nodes:
             return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, ran.found.name)
     return Hunt(mutant, mutant.seeds, time.perf_counter() - started_s, None, "")

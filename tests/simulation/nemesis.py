@@ -8,16 +8,14 @@ Chance alone hardly meets the moments in which replication is in doubt. So some 
 run has come to (`POINTS`) one of those whom it is about is struck. How often, a run draws once.
 """
 
-import contextlib
+import errno
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING
 
-from logstore.checkpoints import RECOVERY_POINT_FILE, CheckpointError, read_offsets
 from metadata.requests import DeleteTopicRequest, PartitionReassignment, ReassignPartitionsRequest
-from tests.simulation.machine import DISK
 from tests.simulation.watch import Key
 from wire.identifiers import uuid_to_text
 
@@ -25,7 +23,10 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.virtual_loop import Life
 
-EIO = 5
+FAILING = (
+    ("fdatasync", ".log"), ("fdatasync", ".log"), ("fdatasync", ".log"), ("pwrite", ".log"), ("pwrite", "checkpoint"),
+    ("rename", ""), ("fsync_directory", ""), ("truncate", ".log"),
+)  # fmt: skip
 DERIVED = (".index", ".timeindex", ".snapshot")
 SLOW_SYNC_S = (0.05, 0.4)
 TOPIC_STAYS = 0.8
@@ -38,7 +39,10 @@ POINTS = (
     "elected",
     "leads",  # a process has taken up its leadership
     "truncates",
+    "syncs",
 )
+SELDOM = {"syncs": 0.01}
+"""Points that a run comes to all the time: a strike at one of so many."""
 DIRECTED = (0.0, 0.05, 0.2)
 STRIKE_S = (0.0, 0.0, 0.0005, 0.005, 0.05)
 """How long after its point a directed fault comes."""
@@ -58,6 +62,7 @@ class Nemesis:
         self._without = without
         self._times = Random(f"{cluster.seed} times of faults")
         self._directed = self._times.choice(DIRECTED)
+        self._seldom = Random(f"{cluster.seed} seldom")
         self._points: Counter[str] = Counter()
         self._number = 0
         self._faults: dict[str, Callable[[], str | None]] = {
@@ -122,6 +127,8 @@ class Nemesis:
         if self.is_over:
             return
         self._points[point] += 1
+        if point in SELDOM and self._seldom.random() >= SELDOM[point]:
+            return
         name = f"{point.replace(' ', '-')}-{self._points[point]}"
         rng = Random(f"{self.cluster.seed} fault {name}")
         if rng.random() < self._directed:
@@ -235,17 +242,18 @@ class Nemesis:
         node_id = self.rng.choice(self.cluster.node_ids)
         if node_id not in self.cluster.processes or not self._is_replaceable(node_id):
             return None
-        operation = self.rng.choice(["fdatasync", "pwrite"])
-        self.cluster.machines[node_id].disk.fail(operation, EIO, path=".log")
-        self._later(self.rng.uniform(0.3, 2.0), lambda: self._kill_one(node_id, 0.1))
-        return f"node {node_id}, {operation}"
+        operation, path = self.rng.choice(FAILING)
+        self.cluster.machines[node_id].disk.fail(operation, errno.EIO, path=path)
+        ends = self.rng.choice([self._kill_one, self._cut_power_of])
+        self._later(self.rng.uniform(0.3, 2.0), lambda: ends(node_id, 0.1))
+        return f"node {node_id}, {operation} {path}"
 
     def _fail_read(self) -> str | None:
         """S18: a sector that cannot be read is damage. Once: what is asked for again may be read."""
         node_id = self.rng.choice(self.cluster.node_ids)
         if not self._is_replaceable(node_id):
             return None
-        self.cluster.machines[node_id].disk.fail("pread", EIO, path=".log")
+        self.cluster.machines[node_id].disk.fail("pread", errno.EIO, path=".log")
         return f"node {node_id}"
 
     def _shorten_write(self) -> str:
@@ -267,7 +275,11 @@ class Nemesis:
         return f"node {node_id}, {path}"
 
     def _fill_disk(self) -> str:
+        """S19: seen coming, or from one write to the next."""
         machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
+        if self.rng.random() < 0.5:
+            machine.disk.fail("pwrite", errno.ENOSPC, path=".log", times=self.rng.randint(1, 5))
+            return f"node {machine.address}, writes"
         machine.disk.free = 0
         self._later(self.rng.uniform(0.3, 2.0), lambda: setattr(machine.disk, "free", None))
         return f"node {machine.address}"
@@ -283,34 +295,33 @@ class Nemesis:
     def _rot(self) -> str | None:
         """S18: a bit of what is synced turns, in a file that is being used or read again by the next process."""
         cluster, node_id = self.cluster, self.rng.choice(self.cluster.node_ids)
-        disk = cluster.machines[node_id].disk
-        with contextlib.suppress(CheckpointError, OSError):
-            points = read_offsets(disk, f"{DISK}/{RECOVERY_POINT_FILE}")
-            keys = sorted(key for key in points if self._is_there(key))
-            if not keys or node_id not in cluster.processes or not self._is_replaceable(node_id):
-                return None
-            key = self.rng.choice(keys)
-            _, base_offset, position, *_ = points[key]
-            folder = next(
-                path
-                for path in disk.paths(f"{base_offset:020}.log")
-                if uuid_to_text(key[0]) in path and f"-{key[1]}." in path
-            )
-            at = disk.rot(folder, position, self.rng)
-            if at >= 0:
-                cluster.watch.rotten(node_id, key)
-                if self.rng.random() < 0.5:
-                    self._kill_one(node_id, 0.05)
-                return f"node {node_id}, {folder} at {at}"
-        return None
+        keys = sorted(key for key in cluster.watch.partitions if self._is_there(key))
+        if not keys or node_id not in cluster.processes or not self._is_replaceable(node_id):
+            return None
+        key, disk = self.rng.choice(keys), cluster.machines[node_id].disk
+        folder = f"-{key[1]}.{uuid_to_text(key[0])}/"
+        segments = [path for path in disk.paths(".log") if folder in path]
+        if not segments:
+            return None
+        path = self.rng.choice(segments)
+        found = disk.rot(path, self.rng, is_last=path == segments[-1])
+        if found is None:
+            return None
+        at, offsets = found
+        cluster.watch.rotten(node_id, key, offsets)
+        if self.rng.random() < 0.5:
+            self._kill_one(node_id, 0.05)
+        return f"node {node_id}, {path} at {at}, of {offsets}"
 
     def _is_there(self, key: Key) -> bool:
         """Of the topic, and not of one that was deleted and may have left a line somewhere."""
         return key in self.cluster.watch.partitions and self.cluster.watch.partitions[key].state is not None
 
     def _is_replaceable(self, node_id: int) -> bool:
-        """Whatever this node holds, another in-sync replica that runs holds too, and nobody else has lost anything."""
+        """Whatever this node holds, another in-sync replica that runs holds too, and nobody else's disk is to blame."""
         cluster = self.cluster
+        if any(machine.disk.will_fail for machine in cluster.machines.values() if machine.address != node_id):
+            return False
         for checkers in cluster.watch.partitions.values():
             state = checkers.state
             if state is None or node_id not in (*state.replicas, *state.eligible_leader_replicas):
@@ -346,6 +357,8 @@ class Nemesis:
         node_id, replica = self.rng.choice(leading)
         log = replica.log
         offset = self.rng.randint(log.log_start_offset, log.high_watermark)
+        checkers = self.cluster.watch.of(log.key)
+        checkers.deleted_to = max(checkers.deleted_to, offset)
         self.cluster.act_as(node_id, lambda: log.delete_records_before(offset))
         return f"{replica.name} before {offset}"
 

@@ -42,7 +42,7 @@ def config_of(node_id: int, voters: tuple[int, ...]) -> NodeConfig:
         "replica.fetch.wait.max.ms=200",
         "log.flush.offset.checkpoint.interval.ms=1000",
         "leader.imbalance.check.interval.seconds=5",
-        "log.segment.bytes=65536",
+        "log.segment.bytes=16384",
         "min.insync.replicas=2",
         "default.replication.factor=3",
     ]

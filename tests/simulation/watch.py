@@ -1,13 +1,10 @@
 """The eyes of the checkers: every append, cut, watermark and role of every node is told to them as it happens.
 
-The real classes are wrapped for the length of a run; the wrappers call through and change nothing. What a replica's log
-holds is kept here too, record by record (leader epoch, value), so that no check reads a disk; a log that a new process
-opens is read once, and so what a crash left is what is checked.
+The real classes are wrapped for the length of a run; the wrappers call through and change nothing.
 """
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from functools import lru_cache
 from typing import Any, Final
 from unittest.mock import patch
 from uuid import UUID
@@ -16,197 +13,21 @@ from broker.replication.fetcher import Followed, LeaderFetcher
 from broker.replication.follower import Append, StartAt, Step, TruncateTo
 from broker.replication.replica import Fetched, Replica
 from logstore.log_answers import Appended
+from logstore.log_directory import LogDirectory
 from logstore.partition_log import PartitionLog
-from logstore.segment import LOG_SUFFIX
 from metadata import codec
 from metadata.apply import apply
 from metadata.commands import ChangePartitions
 from metadata.image import Image, Partition
-from tests.broker.replication.model_checkers import Checkers, ViolationError
-from tests.broker.replication.model_log import Record
-from tests.simulation.virtual_loop import Life, here
+from tests.broker.replication.model_checkers import ViolationError
+from tests.simulation.partition_checkers import PartitionCheckers
+from tests.simulation.shadow import Shadow
+from tests.simulation.virtual_loop import here
 from wire.errors import ErrorCode, RefusedError
-from wire.record_batch import RecordBatch, iterate_batches
 
 TOPIC: Final = "pay"
 """The one that is written to; only its name stays the same."""
 Key = tuple[UUID, int]
-NOT_KNOWN: Record = (-1, -1)
-"""What lies behind damage."""
-NOT_NOTICED = 1 << 62
-"""For a broker epoch: no life of this broker is known to know of its damage."""
-
-
-@lru_cache(maxsize=4096)
-def _values(batch: bytes) -> tuple[int, ...]:
-    (one,) = iterate_batches(batch)
-    return tuple(int(record.value or b"-1") for record in one.records())
-
-
-def values_of(batch: RecordBatch) -> tuple[int, ...]:
-    """Its records' values. A batch lies on three disks and comes to many readers, and is parsed once."""
-    return _values(bytes(memoryview(batch.source)[batch.position : batch.position + batch.size_bytes]))
-
-
-class Shadow:
-    """What one replica's log holds, alive or as it was left."""
-
-    def __init__(self) -> None:
-        self.log: PartitionLog | None = None
-        self.records: list[Record] = []
-        self.first_offset = 0
-        self._left = (0, 0, 0, 0)
-        self._on_disk = 0
-        """Survives whatever comes; a process that has just opened the log knows of less."""
-
-    @property
-    def log_start_offset(self) -> int:
-        return self._left[0] if self.log is None else self.log.log_start_offset
-
-    @property
-    def log_end_offset(self) -> int:
-        return self._left[1] if self.log is None else self.log.log_end_offset
-
-    @property
-    def durable_end_offset(self) -> int:
-        if self.log is None:
-            return self._left[2]
-        return max(self.log.durable_end_offset, min(self._on_disk, self.log.log_end_offset))
-
-    @property
-    def high_watermark(self) -> int:
-        return self._left[3] if self.log is None else self.log.high_watermark
-
-    def record(self, offset: int) -> Record:
-        return self.records[offset - self.first_offset]
-
-    def opened(self, log: PartitionLog) -> None:
-        """A process has it, and has recovered it. Its files are read here past the log: reading has effects on it."""
-        self.log = log
-        self.records.clear()
-        self.first_offset = log.log_start_offset
-        storage: Any = log.disk.storage
-        with contextlib.suppress(ValueError, RefusedError):  # damage: what lies behind it is not known here
-            for name in sorted(storage.list_directory(log.folder)):
-                if name.endswith(LOG_SUFFIX):
-                    self.add(bytes(storage.file(f"{log.folder}/{name}").live))
-        missing = log.log_end_offset - self.first_offset - len(self.records)
-        self.records += [NOT_KNOWN] * missing
-        del self.records[log.log_end_offset - self.first_offset :]
-
-    def add(self, data: Any) -> None:
-        for one in iterate_batches(data):
-            end = self.first_offset + len(self.records)
-            if one.next_offset > end:
-                values = values_of(one)[max(0, end - one.base_offset) :]
-                self.records += [(one.partition_leader_epoch, value) for value in values]
-
-    def cut(self) -> None:
-        """The log was truncated, or begins anew."""
-        assert self.log is not None
-        self._on_disk = min(self._on_disk, self.log.log_end_offset)
-        if self.log.log_end_offset == self.log.log_start_offset:
-            self.records.clear()
-            self.first_offset = self.log.log_start_offset
-        del self.records[self.log.log_end_offset - self.first_offset :]
-
-    def left(self, *, keeps_unsynced: bool) -> None:
-        """Its process is gone; after a power cut only what was synced is counted on."""
-        log = self.log
-        if log is None:
-            return
-        end = log.log_end_offset if keeps_unsynced else max(log.log_start_offset, log.synced_end_offset)
-        self._on_disk = max(log.synced_end_offset, min(self._on_disk, end))
-        self._left = (log.log_start_offset, end, self._on_disk, min(log.high_watermark, end))
-        self.log = None
-        del self.records[end - self.first_offset :]
-
-    def wiped(self) -> None:
-        self.log = None
-        self.records.clear()
-        self.first_offset = self._on_disk = 0
-        self._left = (0, 0, 0, 0)
-
-
-class PartitionCheckers(Checkers):
-    """Of one partition; its replicas may move."""
-
-    def __init__(self, node_ids: tuple[int, ...], min_in_sync_replicas: int) -> None:
-        self.shadows = {node_id: Shadow() for node_id in node_ids}
-        self.min_in_sync_replicas = min_in_sync_replicas
-        self.sent: set[int] = set()
-        """What producers have sent to this partition of this topic."""
-        self.failed: set[int] = set()
-        """Values of which a producer was told that nothing was written."""
-        self._leading_lives: dict[int, Life] = {}
-        super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
-
-    def deleted(self) -> None:
-        """Its topic is: nobody has promised anything of it any more, and no log of it begins to lead."""
-        self.state = None
-
-    def appended(self, broker_id: int, first_offset: int) -> None:
-        super().appended(broker_id, first_offset)
-        self.belongs(broker_id, first_offset)
-
-    def belongs(self, node_id: int, first_offset: int) -> None:
-        """S17: what lies in a log was sent to this very topic, not to another that has or had its name."""
-        shadow = self.shadows[node_id]
-        for offset in range(first_offset, shadow.log_end_offset):
-            value = shadow.record(offset)[1]
-            self._require("S17", value in self.sent or value == NOT_KNOWN[1], f"node {node_id} has {value} at", offset)
-
-    def rotten(self, node_id: int) -> None:
-        """A part of what this replica vouches for is broken, and it may never notice: until it begins anew."""
-        self.lost(node_id, NOT_NOTICED, counted=True)
-
-    def will_start_at(self, broker_id: int, offset: int) -> None:
-        super().will_start_at(broker_id, offset)
-        if self.damaged.get(broker_id) == NOT_NOTICED:
-            self.damaged[broker_id] = -1
-
-    def watermark_moved(self, broker_id: int) -> None:
-        if broker_id not in self.damaged:
-            super().watermark_moved(broker_id)
-
-    def _leader_is_complete(self, broker_id: int) -> None:
-        if broker_id not in self.damaged:
-            super()._leader_is_complete(broker_id)
-
-    def led_append(self, life: Life, offset: int) -> None:
-        """S10: what is appended in one leader epoch is appended by one process; whoever restarts needs a new one."""
-        epoch = self.shadows[life.address].record(offset)[0]
-        known = self._leading_lives.setdefault(epoch, life)
-        self._require("S10", known is life, f"node {life.address}, restarted, appends in leader epoch", epoch)
-
-    def applied(self, node_id: int, asked: object, in_flight: object) -> None:
-        """S11: what changes a log answers the request in flight."""
-        self._require("S11", asked is in_flight, f"node {node_id} applies what answers {asked}, not", in_flight)
-
-    def seen(self, offset: int, value: int) -> None:
-        """S12: a value that was read never changes."""
-        known = self.committed[offset][1] if offset < len(self.committed) else None
-        self._require("S12", known == value, f"read {value} at {offset}, committed is", known)
-
-    def in_sequence(self, last_offset: int, offset: int) -> None:
-        """S13, S14: what one idempotent producer sends lies in the order of its sequence."""
-        self._require("S14", offset > last_offset, f"acknowledged at {offset}, what was sent before it at", last_offset)
-
-    def healed(self) -> None:
-        """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
-        if self.state is None:
-            return
-        where: dict[int, int] = {}
-        for offset, (_, value) in enumerate(self.committed):
-            self._require("S13", value not in where, f"{value} lies at {offset} and at", where.get(value))
-            self._require("S15", value not in self.failed, f"the send of {value} failed, it lies at", offset)
-            where[value] = offset
-        for node_id in {*self.state.replicas} - self.damaged.keys():
-            shadow = self.shadows[node_id]
-            for offset, value in self.acknowledged.items():
-                if offset >= shadow.log_start_offset:
-                    held = shadow.record(offset)[1] if offset < shadow.log_end_offset else None
-                    self._require("S1", held == value, f"replica {node_id} has {held} at {offset}", value)
 
 
 class Watch:
@@ -284,9 +105,7 @@ class Watch:
 
     def opened(self, log: PartitionLog) -> None:
         if not log.topic_name.startswith("__"):
-            checkers, node_id = self.of(log.key), here().address
-            checkers.shadows[node_id].opened(log)
-            self.check(checkers.belongs, node_id, log.log_start_offset)
+            self.check(self.of(log.key).opened, here().address, log)
 
     def left(self, node_id: int, *, keeps_unsynced: bool) -> None:
         """A process was killed, or its machine lost power."""
@@ -294,9 +113,9 @@ class Watch:
             checkers.shadows[node_id].left(keeps_unsynced=keeps_unsynced)
             checkers.lost(node_id, -1, counted=False)
 
-    def rotten(self, node_id: int, key: Key) -> None:
-        """A bit of this replica turned."""
-        self.of(key).rotten(node_id)
+    def rotten(self, node_id: int, key: Key, offsets: range) -> None:
+        """A bit of this replica turned, in a batch of these offsets."""
+        self.of(key).rotten(node_id, offsets)
 
     def wiped(self, node_id: int) -> None:
         broker = self.image.brokers.get(node_id)
@@ -327,7 +146,9 @@ class Watch:
                 (PartitionLog, "append_replicated", self._append_replicated),
                 (PartitionLog, "truncate_to", self._truncate_to),
                 (PartitionLog, "truncate_fully_and_start_at", self._start_at),
+                (PartitionLog, "begin_sync", self._begin_sync),
                 (PartitionLog, "close", self._close),
+                (LogDirectory, "delete_log", self._delete_log),
                 (LeaderFetcher, "_request", self._request),
                 (LeaderFetcher, "_take", self._take),
                 (Replica, "__init__", self._replica_made),
@@ -416,6 +237,15 @@ class Watch:
 
         return take
 
+    def _begin_sync(self, real: Any) -> Any:
+        def begin_sync(log: PartitionLog) -> Any:
+            sync = real(log)
+            if sync is not None and log.key in self.partitions:
+                self.on_point("syncs", {here().address})
+            return sync
+
+        return begin_sync
+
     def _close(self, real: Any) -> Any:
         def close(log: PartitionLog) -> None:
             known = self._shadow(log)
@@ -424,6 +254,14 @@ class Watch:
                 known[1].left(keeps_unsynced=True)
 
         return close
+
+    def _delete_log(self, real: Any) -> Any:
+        def delete_log(directory: LogDirectory, *key: Any) -> bool:
+            if key in self.partitions:
+                self.partitions[key].shadows[here().address].wiped()
+            return bool(real(directory, *key))
+
+        return delete_log
 
     def _replica_made(self, real: Any) -> Any:
         def make(replica: Replica, log: PartitionLog, *args: Any) -> None:

@@ -1,0 +1,119 @@
+"""Named checkers of one simulated partition: those of the model cluster, and what only whole nodes can break."""
+
+from logstore.partition_log import PartitionLog
+from tests.broker.replication.model_checkers import Checkers
+from tests.simulation.shadow import NOT_KNOWN, Shadow
+from tests.simulation.virtual_loop import Life
+
+NOT_NOTICED = 1 << 62
+"""For a broker epoch: no life of this broker is known to know of its damage."""
+
+
+class PartitionCheckers(Checkers):
+    """Of one partition; its replicas may move."""
+
+    def __init__(self, node_ids: tuple[int, ...], min_in_sync_replicas: int) -> None:
+        self.shadows = {node_id: Shadow() for node_id in node_ids}
+        self.min_in_sync_replicas = min_in_sync_replicas
+        self.sent: set[int] = set()
+        """What producers have sent to this partition of this topic."""
+        self.failed: set[int] = set()
+        """Values of which a producer was told that nothing was written."""
+        self.deleted_to = 0
+        """Up to where anybody has asked for records to be deleted."""
+        self._rotten: dict[int, range] = {}
+        self._leading_lives: dict[int, Life] = {}
+        super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
+
+    def deleted(self) -> None:
+        """Its topic is: nobody has promised anything of it any more, and no log of it begins to lead."""
+        self.state = None
+
+    def appended(self, broker_id: int, first_offset: int) -> None:
+        super().appended(broker_id, first_offset)
+        self.belongs(broker_id, first_offset)
+
+    def belongs(self, node_id: int, first_offset: int) -> None:
+        """S17: what lies in a log was sent to this very topic, not to another that has or had its name."""
+        shadow = self.shadows[node_id]
+        for offset in range(first_offset, shadow.log_end_offset):
+            value = shadow.record(offset)[1]
+            self._require("S17", value in self.sent or value == NOT_KNOWN[1], f"node {node_id} has {value} at", offset)
+
+    def opened(self, node_id: int, log: PartitionLog) -> None:
+        """S3: a new process finds what the disk was given before it says so. S1: and no more of it deleted."""
+        shadow = self.shadows[node_id]
+        durable = shadow.durable_end_offset
+        shadow.opened(log)
+        self.belongs(node_id, log.log_start_offset)
+        self.starts_where_it_may(node_id)
+        if node_id not in self.damaged:
+            self._require("S3", log.log_end_offset >= durable, f"{durable} were durable on node {node_id}, now", log)
+
+    def starts_where_it_may(self, node_id: int) -> None:
+        """S1: nothing vanishes from the beginning of a log that nobody has deleted."""
+        start = self.shadows[node_id].log_start_offset
+        self._require(
+            "S1", start <= self.deleted_to, f"node {node_id}'s log begins at {start}, deleted is up to", self.deleted_to
+        )
+
+    def rotten(self, node_id: int, offsets: range) -> None:
+        """These records of this replica are broken, and it may never notice: until it begins anew."""
+        self._rotten[node_id] = offsets
+        self.lost(node_id, NOT_NOTICED, counted=True)
+
+    def will_start_at(self, broker_id: int, offset: int) -> None:
+        super().will_start_at(broker_id, offset)
+        if self.damaged.get(broker_id) == NOT_NOTICED:
+            self.damaged[broker_id] = -1
+
+    def watermark_moved(self, broker_id: int) -> None:
+        self.starts_where_it_may(broker_id)
+        if broker_id not in self.damaged:
+            super().watermark_moved(broker_id)
+
+    def _leader_is_complete(self, broker_id: int) -> None:
+        if broker_id not in self.damaged:
+            super()._leader_is_complete(broker_id)
+
+    def led_append(self, life: Life, offset: int) -> None:
+        """S10: what is appended in one leader epoch is appended by one process; whoever restarts needs a new one."""
+        epoch = self.shadows[life.address].record(offset)[0]
+        known = self._leading_lives.setdefault(epoch, life)
+        self._require("S10", known is life, f"node {life.address}, restarted, appends in leader epoch", epoch)
+
+    def applied(self, node_id: int, asked: object, in_flight: object) -> None:
+        """S11: what changes a log answers the request in flight."""
+        self._require("S11", asked is in_flight, f"node {node_id} applies what answers {asked}, not", in_flight)
+
+    def seen(self, offset: int, value: int) -> None:
+        """S12: a value that was read never changes, and is the committed one."""
+        known = self.committed[offset][1] if offset < len(self.committed) else None
+        self._require("S12", known == value, f"read {value} at {offset}, committed is", known)
+
+    def in_sequence(self, last_offset: int, offset: int) -> None:
+        """S13, S14: what one idempotent producer sends lies in the order of its sequence."""
+        self._require("S14", offset > last_offset, f"acknowledged at {offset}, what was sent before it at", last_offset)
+
+    def healed(self) -> None:
+        """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
+        if self.state is None:
+            return
+        where: dict[int, int] = {}
+        for offset, (_, value) in enumerate(self.committed):
+            self._require("S13", value not in where, f"{value} lies at {offset} and at", where.get(value))
+            self._require("S15", value not in self.failed, f"the send of {value} failed, it lies at", offset)
+            where[value] = offset
+        for node_id in self.state.replicas:
+            if self.damaged.get(node_id, NOT_NOTICED) == NOT_NOTICED:
+                self._has_all_acknowledged(node_id)
+
+    def _has_all_acknowledged(self, node_id: int) -> None:
+        """But for the very records that rotted there, if it has not found that out."""
+        self.starts_where_it_may(node_id)
+        shadow = self.shadows[node_id]
+        waived = self._rotten.get(node_id, range(0)) if node_id in self.damaged else range(0)
+        for offset, value in self.acknowledged.items():
+            if offset >= shadow.log_start_offset and offset not in waived:
+                held = shadow.record(offset)[1] if offset < shadow.log_end_offset else None
+                self._require("S1", held == value, f"replica {node_id} has {held} at {offset}", value)

@@ -1,0 +1,124 @@
+"""What one replica's log holds, record by record (leader epoch, value), kept beside it so that no check reads a disk.
+
+A log that a new process opens is read once, and so what a crash left is what is checked.
+"""
+
+import contextlib
+from functools import lru_cache
+from typing import Any, Final
+
+from logstore.partition_log import PartitionLog
+from logstore.segment import LOG_SUFFIX
+from tests.broker.replication.model_log import Record
+from wire.errors import RefusedError
+from wire.record_batch import RecordBatch, iterate_batches
+
+NOT_KNOWN: Final[Record] = (-1, -1)
+"""What lies behind damage."""
+
+
+@lru_cache(maxsize=4096)
+def _values(batch: bytes) -> tuple[int, ...]:
+    (one,) = iterate_batches(batch)
+    return tuple(int(record.value or b"-1") for record in one.records())
+
+
+def values_of(batch: RecordBatch) -> tuple[int, ...]:
+    """Its records' values. A batch lies on three disks and comes to many readers, and is parsed once."""
+    return _values(bytes(memoryview(batch.source)[batch.position : batch.position + batch.size_bytes]))
+
+
+class Shadow:
+    """What one replica's log holds, alive or as it was left."""
+
+    def __init__(self) -> None:
+        self.log: PartitionLog | None = None
+        self.records: list[Record] = []
+        self.first_offset = 0
+        self._left = (0, 0, 0, 0)
+        self._on_disk = 0
+        """Survives whatever comes; a process that has just opened the log knows of less."""
+
+    @property
+    def log_start_offset(self) -> int:
+        return self._left[0] if self.log is None else self.log.log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        return self._left[1] if self.log is None else self.log.log_end_offset
+
+    @property
+    def durable_end_offset(self) -> int:
+        if self.log is None:
+            return self._left[2]
+        return max(self.log.durable_end_offset, min(self._on_disk, self.log.log_end_offset))
+
+    @property
+    def high_watermark(self) -> int:
+        return self._left[3] if self.log is None else self.log.high_watermark
+
+    def record(self, offset: int) -> Record:
+        return self.records[offset - self.first_offset]
+
+    def opened(self, log: PartitionLog) -> None:
+        """A process has it, and has recovered it. Its files are read here past the log: reading has effects on it.
+
+        Where bytes have rotted, what lay behind them still does.
+        """
+        lay_there = dict(enumerate(self.records, self.first_offset))
+        self.log = log
+        self.records = []
+        self.first_offset = log.log_start_offset
+        storage: Any = log.disk.storage
+        for name in sorted(storage.list_directory(log.folder)):
+            if name.endswith(LOG_SUFFIX):
+                self._know_up_to(int(name.removesuffix(LOG_SUFFIX)), lay_there)
+                self._read(bytes(storage.file(f"{log.folder}/{name}").live), int(name.removesuffix(LOG_SUFFIX)))
+        self._know_up_to(log.log_end_offset, lay_there)
+        del self.records[log.log_end_offset - self.first_offset :]
+
+    def _read(self, data: bytes, due_offset: int) -> None:
+        """A segment, as far as it is intact."""
+        with contextlib.suppress(RefusedError):
+            for one in iterate_batches(data):
+                if one.base_offset != due_offset or not one.crc_is_valid():
+                    return
+                due_offset = one.next_offset
+                self.add(data[one.position : one.position + one.size_bytes])
+
+    def _know_up_to(self, offset: int, lay_there: dict[int, Record]) -> None:
+        end = self.first_offset + len(self.records)
+        self.records += [lay_there.get(at, NOT_KNOWN) for at in range(end, offset)]
+
+    def add(self, data: Any) -> None:
+        for one in iterate_batches(data):
+            end = self.first_offset + len(self.records)
+            if one.next_offset > end:
+                values = values_of(one)[max(0, end - one.base_offset) :]
+                self.records += [(one.partition_leader_epoch, value) for value in values]
+
+    def cut(self) -> None:
+        """The log was truncated, or begins anew."""
+        assert self.log is not None
+        self._on_disk = min(self._on_disk, self.log.log_end_offset)
+        if self.log.log_end_offset == self.log.log_start_offset:
+            self.records.clear()
+            self.first_offset = self.log.log_start_offset
+        del self.records[self.log.log_end_offset - self.first_offset :]
+
+    def left(self, *, keeps_unsynced: bool) -> None:
+        """Its process is gone; after a power cut only what was synced is counted on."""
+        log = self.log
+        if log is None:
+            return
+        self._on_disk = max(log.synced_end_offset, min(self._on_disk, log.log_end_offset))
+        end = log.log_end_offset if keeps_unsynced else max(log.log_start_offset, self._on_disk)
+        self._left = (log.log_start_offset, end, self._on_disk, min(log.high_watermark, end))
+        self.log = None
+        del self.records[end - self.first_offset :]
+
+    def wiped(self) -> None:
+        self.log = None
+        self.records.clear()
+        self.first_offset = self._on_disk = 0
+        self._left = (0, 0, 0, 0)
