@@ -204,8 +204,8 @@ class Namespaces:
         place.impose(self._weather, self._addresses)
         try:
             node.join(cluster.servers, [f"node.id={node_id}", "insecure.listeners=true", *cluster.settings])
+            node.wait_ready()
             try:
-                node.wait_ready()
                 yield node_id
             finally:
                 cluster.kraft("broker", "drain", str(node_id))
@@ -255,7 +255,7 @@ class Namespaces:
 def refuse_a_shared_network() -> None:
     if others := connected():
         raise NoNamespacesError(
-            f"this network namespace is not its own ({', '.join(others)} is up); scripts/faults makes one where the "
+            f"this network is shared with others ({', '.join(others)} is up); scripts/faults makes its own where the "
             "kernel lets it"
         )
 
