@@ -102,9 +102,11 @@ class Campaign:
             (self.directory / f"{topic}.jsonl").unlink()
 
     def _judge(self, topic: str, workload: ReplicatedWorkload) -> None:
-        workload.stop()
+        workload.stop_writing()
         self.field.wait_well(topic, PARTITIONS)
         workload.read_everything()
+        workload.wait_for_readers(HEALED_S)
+        workload.stop()
         for partition in range(PARTITIONS):
             workload.history += equal_replicas(self.field.nodes, topic, partition, replicas=3, timeout_s=HEALED_S)
         self.found += check(workload.history)
@@ -125,6 +127,8 @@ class Campaign:
                 time.sleep(lasts_s)  # sleeps: how long the faults are on is what the seed draws
         except NotHereError as error:
             self.told[f"left out: {error}"] += 1
+            self.field.heal()
+            self.field.start_dead()
             return None
         self.field.heal()
         self.field.start_dead()
@@ -134,6 +138,7 @@ class Campaign:
             workload.wait_for_write(partition, HEALED_S)
         ended_s = time.monotonic()
         self.told += strike.told
+        self.told["calls that failed or were delayed"] = sum(calls.failures for calls in self.field.calls.values())
         return Cycle(tuple(kinds), began_s, ended_s, hit_leader, ended_s - healed_s)
 
     # --- whom ---------------------------------------------------------------------------------------------------------

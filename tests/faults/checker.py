@@ -83,8 +83,11 @@ def _is_contiguous(first: int, records: tuple[tuple[int, str], ...]) -> bool:
     return [offset for offset, _ in records] == list(range(first, first + len(records)))
 
 
-def check(history: Iterable[Operation]) -> list[Violation]:
-    """Everything that the history proves wrong; each partition on its own."""
+def check(history: Iterable[Operation], *, deleted_to: int = 0) -> list[Violation]:
+    """Everything that the history proves wrong; each partition on its own.
+
+    `deleted_to`: up to which offset records may have been deleted, by whoever was asked to.
+    """
     partitions: dict[str, _Partition] = {}
     home: dict[str, str] = {}
     for operation in history:
@@ -102,7 +105,11 @@ def check(history: Iterable[Operation]) -> list[Violation]:
                 partition.polls.append(operation)
             case Final():
                 partition.finals.append(operation)
-    return [violation for partition in partitions.values() for violation in _check_partition(partition, home)]
+    return [
+        violation
+        for partition in partitions.values()
+        for violation in (*_check_partition(partition, home), *_nothing_is_left_out(partition, deleted_to))
+    ]
 
 
 def check_topics(history: Iterable[Operation], found: Mapping[str, str]) -> list[Violation]:
@@ -127,10 +134,23 @@ def _check_partition(partition: _Partition, home: Mapping[str, str]) -> Iterator
     for rule in (_one_value_per_offset, _one_offset_per_value, _acknowledged_survive, _unplaced_survive, _read_survive):
         yield from rule(partition)
     yield from _only_what_was_sent(partition, home)
-    for rule in (_reads_follow_sends, _reads_are_whole, _sends_are_whole, _real_time_order):
+    for rule in (_reads_follow_sends, _reads_are_whole, _readers_go_on, _sends_are_whole, _real_time_order):
         yield from rule(partition)
     for rule in (_epochs_never_fall, _replicas_agree):
         yield from rule(partition)
+
+
+def _nothing_is_left_out(partition: _Partition, deleted_to: int) -> Iterator[Violation]:
+    """What is not there at the end is not excused by a log that begins later, nor by nobody's having looked."""
+    for final in partition.finals:
+        if final.log_start_offset > deleted_to:
+            what = (
+                f"{final.source} begins at {final.log_start_offset}; nobody has deleted anything from {deleted_to} on"
+            )
+            yield Violation("lost-beginning", partition.name, what)
+    was_written = any(send.outcome is Outcome.ACKNOWLEDGED for send in partition.sends)
+    if was_written and not any(final.source == "leader" for final in partition.finals):
+        yield Violation("never-read", partition.name, "was written, and not read at the end: nothing is proven of it")
 
 
 def _one_value_per_offset(partition: _Partition) -> Iterator[Violation]:
@@ -233,6 +253,19 @@ def _reads_are_whole(partition: _Partition) -> Iterator[Violation]:
                 yield Violation("read-beyond-high-watermark", partition.name, what)
     for final in partition.odd_finals:
         yield from _contiguous(partition.name, "offset-gap", final.log_start_offset, final.records)
+
+
+def _readers_go_on(partition: _Partition) -> Iterator[Violation]:
+    """Whoever reads on asks for what he has not had yet, and for all of it."""
+    due: dict[str, int] = {}
+    for poll in partition.polls:
+        if poll.process:
+            expected = due.get(poll.process, 0)
+            if poll.asked_offset != expected:
+                name = "nonmonotonic-poll" if poll.asked_offset < expected else "poll-skip"
+                what = f"{poll.process} asked from {poll.asked_offset} on, {expected} was due"
+                yield Violation(name, partition.name, what)
+            due[poll.process] = poll.records[-1][0] + 1 if poll.records else poll.asked_offset
 
 
 def _contiguous(name: str, kind: str, first: int, records: tuple[tuple[int, str], ...]) -> Iterator[Violation]:

@@ -176,9 +176,10 @@ def slow_network(strike: Strike) -> Iterator[None]:
 def disk_full(strike: Strike) -> Iterator[None]:
     """The logs' disk: as the node sees it coming, or from one write to the next, a short one before it."""
     calls = strike.calls()
-    if strike.chance.random() < 0.5:
+    how = strike.chance.choice(("seen coming", "at a write", "both"))
+    if how != "at a write":
         calls.tell_full(DATA)
-    if strike.chance.random() < 0.7:
+    if how != "seen coming":
         calls.fail_writes(DATA, errno.ENOSPC, short=strike.chance.random() < 0.5)
     try:
         yield

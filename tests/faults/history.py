@@ -38,7 +38,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One answered fetch that asked for everything from `asked_offset` on."""
+    """One answered fetch that asked for everything from `asked_offset` on.
+
+    Those of one `process` follow each other: each asks for what the one before it left, from the beginning on.
+    """
 
     partition: str
     began_s: float
@@ -46,6 +49,8 @@ class Poll:
     asked_offset: int
     records: tuple[tuple[int, str], ...]
     high_watermark: int
+    process: str = ""
+    """Empty where each poll stands for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +110,13 @@ def load(file: Path) -> Iterator[Operation]:
 
 
 def as_line(operation: Operation) -> dict[str, Any]:
-    """`f` the function, `k` the partition, `v` values, `o` offsets, `t0` and `t1` monotonic seconds."""
+    """`f` function, `p` process, `k` partition, `v` values, `o` offsets, `t0` and `t1` monotonic seconds."""
     match operation:
         case Send(partition, values, began_s, ended_s, outcome, offsets):
             kind = _TYPES[outcome]
             return {"f": "send", "k": partition, "v": values, "t0": began_s, "t1": ended_s, "type": kind, "o": offsets}
-        case Poll(partition, began_s, ended_s, asked_offset, records, high_watermark):
-            told = {"f": "poll", "k": partition, "t0": began_s, "t1": ended_s, "from": asked_offset}
+        case Poll(partition, began_s, ended_s, asked_offset, records, high_watermark, process):
+            told = {"f": "poll", "p": process, "k": partition, "t0": began_s, "t1": ended_s, "from": asked_offset}
             return told | {"m": records, "high_watermark": high_watermark}
         case Final(partition, records, log_start_offset, source, epochs):
             return {"f": "final", "k": partition, "src": source, "m": records, "start": log_start_offset, "e": epochs}
@@ -126,7 +131,8 @@ def from_line(line: Mapping[str, Any]) -> Operation:
             return Send(line["k"], tuple(line["v"]), line["t0"], line["t1"], outcome, tuple(line["o"]))
         case "poll":
             records = _pairs(line["m"])
-            return Poll(line["k"], line["t0"], line["t1"], line["from"], records, line["high_watermark"])
+            told = line["t0"], line["t1"], line["from"], records, line["high_watermark"], line.get("p", "")
+            return Poll(line["k"], *told)
         case "final":
             return Final(line["k"], _pairs(line["m"]), line["start"], line["src"], _pairs(line["e"]))
         case _:

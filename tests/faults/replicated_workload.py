@@ -37,7 +37,7 @@ class ReplicatedWorkload(Workload):
         """Beside those of `start`."""
         self._begin(self._produce_idempotently, idempotent)
         self._begin(self._produce_over_kafka, kafka)
-        self._begin(self._consume_over_kafka, consumers)
+        self._begin_reader(self._consume_over_kafka, consumers)
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class ReplicatedWorkload(Workload):
 
         producer.produce(self._topic, value=value.encode(), partition=partition, on_delivery=delivered)
 
-    def _consume_over_kafka(self, _: str, __: random.Random) -> None:
+    def _consume_over_kafka(self, name: str, _: random.Random) -> None:
         """librdkafka with all partitions assigned, from their beginning; noted with the offset that was due."""
         consumer = confluent_kafka.Consumer(
             {
@@ -135,9 +135,9 @@ class ReplicatedWorkload(Workload):
                 "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0,
             }
         )  # fmt: skip
-        due = dict.fromkeys(range(self._partitions), 0)
+        due = self.positions[name] = dict.fromkeys(range(self._partitions), 0)
         consumer.assign([confluent_kafka.TopicPartition(self._topic, partition, 0) for partition in due])
-        while not self._stopping.is_set():
+        while not self._has_read_all.is_set():
             began_s = time.monotonic()
             came: dict[int, list[tuple[int, str]]] = defaultdict(list)
             for message in consumer.consume(500, 0.1):
@@ -147,6 +147,6 @@ class ReplicatedWorkload(Workload):
             for partition, records in came.items():
                 end = records[-1][0] + 1
                 key = f"{self._topic}-{partition}"
-                self.history.append(Poll(key, began_s, ended_s, due[partition], tuple(records), end))
+                self.history.append(Poll(key, began_s, ended_s, due[partition], tuple(records), end, name))
                 due[partition] = end
         consumer.close()

@@ -14,7 +14,7 @@ from itertools import pairwise
 from tests.faults.checker import Violation
 from tests.faults.history import Operation, Outcome, Send
 
-LOST = {"lost-write", "acked-not-on-replica", "lost-read", "offset-gap", "torn-send", "lost-topic"}
+LOST = {"lost-write", "acked-not-on-replica", "lost-read", "offset-gap", "torn-send", "lost-topic", "lost-beginning"}
 DUPLICATED = {"duplicate"}
 ALL = "all"
 HEAD = ("fault", "cycles", "acked", "failed", "unknown", "lost", "duplicated", "diverged", "silent", "healed in")

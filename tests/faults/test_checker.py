@@ -39,7 +39,30 @@ def test_a_clean_history_is_clean():
 def test_records_below_the_log_start_may_be_gone():
     history = clean()
     history["final"] = Final("t-0", ((2, C), (3, D), (4, "e")), log_start_offset=2)
+    assert [] == check(history.values(), deleted_to=2)
+    assert {"lost-beginning"} == {violation.name for violation in check(history.values(), deleted_to=1)}
+
+
+def test_a_log_that_lost_everything_does_not_pass_for_one_that_was_deleted():
+    history = clean()
+    history["final"] = Final("t-0", (), log_start_offset=5)
+    assert "lost-beginning" in names(history)
+
+
+def test_a_partition_that_nobody_read_at_the_end_proves_nothing():
+    history = clean()
+    history["final"] = Final("t-0", history["final"].records, source="replica 2")
+    assert {"never-read"} == names(history)
+
+
+@pytest.mark.parametrize(("asked_offset", "name"), [(2, "nonmonotonic-poll"), (4, "poll-skip")])
+def test_a_reader_that_does_not_go_on_where_it_was_is_named(asked_offset, name):
+    history = clean()
+    history["reader"] = Poll("t-0", 4.5, 5.0, 0, ((0, A), (1, B), (2, C)), 3, "reader")
+    history["reader again"] = Poll("t-0", 5.5, 6.0, 3, (), 3, "reader")
     assert set() == names(history)
+    history["reader again"] = Poll("t-0", 5.5, 6.0, asked_offset, (), 3, "reader")
+    assert {name} == names(history)
 
 
 def with_final(*records: tuple[int, str]) -> Callable[[dict[str, Operation]], None]:

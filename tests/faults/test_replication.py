@@ -35,10 +35,12 @@ def begin(form: Form, chance: random.Random, *settings: str) -> tuple[Cluster, R
 
 def judge(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> None:
     """After healing: read through the leaders and from each node's disk, then let the checker speak."""
-    workload.stop()
+    workload.stop_writing()
     cluster.restart_dead()
     cluster.wait_in_sync(TOPIC, PARTITIONS, timeout_s=HEALED_S)
     workload.read_everything()
+    workload.wait_for_readers(HEALED_S)
+    workload.stop()
     for partition in range(PARTITIONS):
         replicas = equal_replicas(cluster.nodes.values(), TOPIC, partition, replicas=3, timeout_s=HEALED_S)
         workload.history += replicas
@@ -62,9 +64,9 @@ def test_the_death_of_a_leader_loses_nothing_and_duplicates_nothing(form: Form, 
         leader.start()
         cluster.wait_in_sync(TOPIC, PARTITIONS)
         workload.wait_for_more(200)
+        judge(cluster, workload)
     finally:
         workload.stop()
-    judge(cluster, workload)
 
 
 def test_all_killed_at_once_recover_without_an_operator(form: Form, chance: random.Random):
@@ -78,9 +80,9 @@ def test_all_killed_at_once_recover_without_an_operator(form: Form, chance: rand
             node.kill()
         cluster.restart_dead()
         workload.wait_for_more(200)
+        judge(cluster, workload)
     finally:
         workload.stop()
-    judge(cluster, workload)
 
 
 @pytest.mark.long
@@ -101,6 +103,6 @@ def test_minutes_of_kills_and_pauses_lose_nothing(form: Form, chance: random.Ran
             nemesis.strike()
             if chance.random() < 0.5:
                 cluster.wait_in_sync(TOPIC, PARTITIONS, timeout_s=HEALED_S)
+        judge(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))
     finally:
         workload.stop()
-    judge(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))

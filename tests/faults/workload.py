@@ -8,6 +8,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tests.faults.harness import Node, wait_until
 from tests.faults.history import Final, Operation, Outcome, Send
@@ -29,13 +30,19 @@ class Workload:
         self._partitions = partitions
         self._chance = chance
         self._stopping = threading.Event()
+        self._has_read_all = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._readers: list[threading.Thread] = []
+        self.positions: dict[str, dict[int, int]] = {}
+        """How far each reader is in each partition."""
+        self._finals: list[Final] = []
         self._errors: list[BaseException] = []
         self._probes = itertools.count()
 
     def start(self, *, producers: int = 3, pollers: int = 1, creators: int = 0) -> None:
-        for work, count in ((self._produce, producers), (self._poll, pollers), (self._create, creators)):
+        for work, count in ((self._produce, producers), (self._create, creators)):
             self._begin(work, count)
+        self._begin_reader(self._poll, pollers)
 
     def _begin(self, work: Callable[[str, random.Random], None], count: int) -> None:
         for index in range(count):
@@ -45,18 +52,47 @@ class Workload:
             self._threads.append(thread)
             thread.start()
 
+    def _begin_reader(self, work: Callable[[str, random.Random], None], count: int) -> None:
+        before = len(self._threads)
+        self._begin(work, count)
+        self._readers += self._threads[before:]
+        del self._threads[before:]
+
     def abandon(self) -> None:
         """Stop without waiting: the threads end with the process."""
         self._stopping.set()
+        self._has_read_all.set()
 
     def stop(self) -> None:
+        self.stop_writing()
+        self._has_read_all.set()
+        self._join(self._readers)
+
+    def stop_writing(self) -> None:
+        """Readers go on."""
         self._stopping.set()
-        for thread in self._threads:
+        self._join(self._threads)
+
+    def _join(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
             thread.join(STOP_S)
             assert not thread.is_alive(), f"{thread.name} hangs: a request was not answered by its timeout (L1)"
-        self._threads.clear()
+        threads.clear()
         if self._errors:
             raise self._errors[0]
+
+    def wait_for_readers(self, timeout_s: float) -> None:
+        """Return when every reader has come to the end that `read_everything` found: none was left behind (L1)."""
+        ends = {final.partition: final.log_start_offset + len(final.records) for final in self._finals}
+
+        def have_read_all() -> bool:
+            return all(
+                at >= ends[f"{self._topic}-{partition}"]
+                for positions in self.positions.values()
+                for partition, at in positions.items()
+            )
+
+        wait_until(lambda: have_read_all() or self._errors, "every reader comes to the end", timeout_s=timeout_s)
 
     def wait_for_more(self, records: int, timeout_s: float = 30.0) -> None:
         """Return when so many more records were acknowledged: a run without any proves nothing."""
@@ -77,8 +113,8 @@ class Workload:
 
     def read_everything(self) -> None:
         """The final reads: every partition from the first node, once it answers."""
-        for partition in range(self._partitions):
-            self.history.append(self._final(partition))
+        self._finals = [self._final(partition) for partition in range(self._partitions)]
+        self.history += self._finals
 
     def _final(self, partition: int) -> Final:
         found: list[Final] = []
@@ -125,16 +161,16 @@ class Workload:
         if not written:
             self._stopping.wait(PAUSE_S)
 
-    def _poll(self, _: str, chance: random.Random) -> None:
-        positions = dict.fromkeys(range(self._partitions), 0)
+    def _poll(self, name: str, chance: random.Random) -> None:
+        positions = self.positions[name] = dict.fromkeys(range(self._partitions), 0)
         clients = [node.client() for node in self._nodes]
-        while not self._stopping.is_set():
+        while not self._has_read_all.is_set():
             partition = chance.randrange(self._partitions)
             polled = chance.choice(clients).poll(self._topic, partition, positions[partition], timeout_ms=50)
             if polled is None:
-                self._stopping.wait(PAUSE_S)
+                self._has_read_all.wait(PAUSE_S)
                 continue
-            self.history.append(polled)
+            self.history.append(replace(polled, process=name))
             if polled.records:
                 positions[partition] = polled.records[-1][0] + 1
         for client in clients:
