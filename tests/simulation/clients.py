@@ -6,6 +6,7 @@ Each goes by the id of the topic that it has learned, until it learns another: p
 """
 
 import asyncio
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ class Send:
     """One batch on its way."""
 
     topic_id: UUID
+    sequence: int
+    """-1 of a producer that is not idempotent."""
     values: list[int]
     batch: bytes
     sent_after: int
@@ -144,7 +147,8 @@ class Producer(Client):
         self._values = values
         self._producer_id = -1
         self._sequence = 0
-        self._last_offset = -1
+        self._placed: list[tuple[int, int]] = []
+        """(sequence, offset) of what was acknowledged to this producer id, by sequence."""
 
     async def send(self) -> None:
         """Until the cluster's sends are over."""
@@ -177,7 +181,7 @@ class Producer(Client):
         if answer.error_code == ErrorCode.NONE:
             self._producer_id = answer.producer_id
             self._sequence = 0
-            self._last_offset = -1
+            self._placed.clear()
         else:
             await self.rest()
 
@@ -188,10 +192,10 @@ class Producer(Client):
         checkers.sent.update(values)
         sent_after = checkers.last_acknowledged
         if not self.is_idempotent:
-            return Send(topic_id, values, bytes(build_batch(records)), sent_after)
+            return Send(topic_id, -1, values, bytes(build_batch(records)), sent_after)
         sequence, self._sequence = self._sequence, self._sequence + len(values)
         batch = build_batch(records, producer_id=self._producer_id, producer_epoch=0, base_sequence=sequence)
-        return Send(topic_id, values, bytes(batch), sent_after)
+        return Send(topic_id, sequence, values, bytes(batch), sent_after)
 
     async def _send(self, sends: list[Send]) -> None:
         """Until all are acknowledged; a producer that is not idempotent does not try again."""
@@ -222,8 +226,9 @@ class Producer(Client):
         Unless the producer's last records are deleted, and with them what a new replica could learn of it.
         """
         cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
-        if checkers.deleted_to <= max(self._last_offset, 0) and checkers.state is not None:
-            told = ViolationError("S13", f"{one.values} follow what lies at {self._last_offset}, told {code.name}")
+        last_offset = self._placed[-1][1] if self._placed else 0
+        if checkers.deleted_to <= last_offset and checkers.state is not None:
+            told = ViolationError("S13", f"{one.values} follow what lies at {last_offset}, told {code.name}")
             cluster.watch.violation = cluster.watch.violation or told
 
     async def _try(self, sends: list[Send]) -> list[Answered]:
@@ -257,8 +262,8 @@ class Producer(Client):
         self.records_acknowledged += len(one.values)
         cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
         if self.is_idempotent:
-            cluster.watch.check(checkers.in_sequence, self._last_offset, base_offset)
-            self._last_offset = base_offset
+            insort(self._placed, (one.sequence, base_offset))
+            cluster.watch.check(checkers.in_sequence, self._placed)
         for offset, value in enumerate(one.values, base_offset):
             cluster.watch.check(checkers.acknowledge, 0, -1, offset, value, sent_after=one.sent_after)
 

@@ -1,5 +1,7 @@
 """Named checkers of one simulated partition: those of the model cluster, and what only whole nodes can break."""
 
+from itertools import pairwise
+
 from logstore.partition_log import PartitionLog
 from tests.broker.replication.model_checkers import Checkers
 from tests.simulation.shadow import NOT_KNOWN, Shadow
@@ -91,9 +93,11 @@ class PartitionCheckers(Checkers):
         known = self.committed[offset][1] if offset < len(self.committed) else None
         self._require("S12", known == value, f"read {value} at {offset}, committed is", known)
 
-    def in_sequence(self, last_offset: int, offset: int) -> None:
-        """S13, S14: what one idempotent producer sends lies in the order of its sequence."""
-        self._require("S14", offset > last_offset, f"acknowledged at {offset}, what was sent before it at", last_offset)
+    def in_sequence(self, placed: list[tuple[int, int]]) -> None:
+        """S14: what one idempotent producer sends lies in the order of its sequence, in whichever it is told so."""
+        for (before, offset_before), (sequence, offset) in pairwise(placed[-8:]):
+            holds = offset > offset_before
+            self._require("S14", holds, f"sequence {before} lies at {offset_before}, {sequence} at", offset)
 
     def healed(self) -> None:
         """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
