@@ -252,6 +252,7 @@ class Reconciler:
         if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
             return False
         self._log.warning("damaged replica begins anew", log=log.name, damaged_from=log.damaged_from)
+        self._fetchers.unfollow(replica.key)  # S11: what is asked for now is not for the log that begins anew
         try:
             replica.truncate_fully_and_start_at(log.log_start_offset)
         except OSError as error:

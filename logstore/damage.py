@@ -67,14 +67,14 @@ def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -
     KAFKA_STORAGE_ERROR where nothing is broken after all (the disk reads differently each time).
     """
     log.positions = None
-    gap = find_gap(segment, broken, max_message_bytes=log.config.max_message_bytes)
+    gap = find_gap(segment, broken, end_offset=segment.next_offset, max_message_bytes=log.config.max_message_bytes)
     add_gaps([segment], [gap])
     segment.rebuild_indexes()
     mark_damaged(log, gap.offset)
 
 
-def find_gap(segment: Segment, broken: BrokenBatchError, *, max_message_bytes: int) -> Gap:
-    """The broken batch that made somebody stumble.
+def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int, max_message_bytes: int) -> Gap:
+    """The broken batch that made somebody stumble; it reaches to `end_offset` where nothing intact follows it.
 
     The segment is read up to there with every CRC, since the batch that a header walk stumbles over is often the one
     after the broken one. KAFKA_STORAGE_ERROR where nothing is broken.
@@ -91,7 +91,7 @@ def find_gap(segment: Segment, broken: BrokenBatchError, *, max_message_bytes: i
                 break
     except BrokenBatchError:
         found = next_intact(segment.read_at, position, end, offset)
-        end_position, next_offset = found or (end, segment.next_offset)
+        end_position, next_offset = found or (end, end_offset)
         return Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))
     raise storage_refusal(f"{segment.file.path} reads differently each time ({broken}): check the disk")
 

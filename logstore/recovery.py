@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wire.record_batch import RecordBatch
 
 STEM_LENGTH: Final = 20
+NO_OFFSET: Final = -1
 
 
 class Recovery:
@@ -163,7 +164,9 @@ class Recovery:
             try:
                 return self.producers.begin_scan(self.segments, offset, is_known_before=is_known_before)
             except BrokenHeadersError as found:
-                gap = find_gap(found.segment, found.broken, max_message_bytes=self._config.max_message_bytes)
+                end_offset = self._next_base(self.segments.index(found.segment), NO_OFFSET)
+                size = self._config.max_message_bytes
+                gap = find_gap(found.segment, found.broken, end_offset=end_offset, max_message_bytes=size)
                 add_gaps([found.segment], [gap])
 
     def _scan_start(self) -> tuple[int, int, int]:

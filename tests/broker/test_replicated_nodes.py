@@ -13,6 +13,7 @@ import pytest
 from broker.errors import OutcomeUnknownError
 from broker.node import Node  # noqa: TC001 - one place for imports, as everywhere
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
+from logstore.damage import mark_damaged
 from metadata.image import Partition
 from metadata.requests import (
     AlterConfigsRequest,
@@ -241,6 +242,23 @@ async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -
         await three.all_in_sync(topic_id)
         expected = [b"%d" % n * 100 for n in range(10)] + [b"x"]
         await until(lambda: expected == values_of(three.nodes[damaged].replica(topic_id, 0)))
+
+
+async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_its_fetch_waits(tmp_path: Path) -> None:
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        for n in range(10):
+            await three.send(topic_id, b"%d" % n)
+        damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
+        replica = three.nodes[damaged].replica(topic_id, 0)
+        await until(lambda: replica.log.log_end_offset == 10)
+        mark_damaged(replica.log, 3)
+        three.nodes[damaged]._damaged(replica)
+        await until(lambda: damaged not in three.state(topic_id).in_sync_replicas)
+        await three.send(topic_id, b"x")
+        await three.all_in_sync(topic_id)
+        assert three.nodes[damaged].failure is None
+        assert [*(b"%d" % n for n in range(10)), b"x"] == values_of(replica)
 
 
 async def test_s1_s18_a_broker_whose_folder_was_deleted_is_not_elected_with_nothing(tmp_path: Path) -> None:

@@ -154,7 +154,26 @@ def test_a_header_that_rotted_hides_no_retry_behind_it(is_in_tail):
     _, log = reopened(storage, LogConfig())
     assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(4))
     assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(3))
-    assert 1 == log.damaged_from
+    assert (1, 4) == (log.damaged_from, log.log_end_offset)
+
+
+def test_a_header_that_rotted_below_the_recovery_point_and_ends_the_log_invents_no_offsets():
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    log = owner.log()
+    for sequence in range(3):
+        send(log, idempotent(sequence))
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    send(log, idempotent(3))
+    owner.settle()
+    file = storage.file(log.segments[0].file.path)
+    for image in (file.live, file.durable):
+        for batch in (1, 2, 3):
+            image[batch * ONE_BATCH] ^= 1
+    _, log = reopened(storage, LogConfig())
+    assert (1, 3) == (log.damaged_from, log.log_end_offset)
 
 
 def test_a_follower_that_takes_over_knows_every_retry(log):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FETCH_VERSION: Final = 16
 LIST_OFFSETS_VERSION: Final = 9
 READ_PAUSE_S: Final = 0.06
+READ_AGAIN: Final = 0.3
+"""How often it looks at something that it has seen before."""
 ENDS_ASKED_FOR: Final = 0.2
 """How often it asks for the ends of a partition before it reads on."""
 
@@ -50,7 +52,10 @@ class Consumer(Client):
                 try:
                     if self.rng.random() < ENDS_ASKED_FOR:
                         await self._ask_for_the_end(key)
-                    self._positions[key] = await self._read(key, self._positions.get(key, 0))
+                    at = self._positions.get(key, 0)
+                    self._positions[key] = await self._read(key, at)
+                    if self.rng.random() < READ_AGAIN:
+                        await self._read(key, self.rng.randint(0, at))
                 except OSError:
                     await self.rest()
             await self.rest(READ_PAUSE_S)

@@ -18,6 +18,7 @@ DISK = "data"
 CAPACITY_BYTES = 1 << 30
 LEADER_EPOCH_AT = 12
 MAGIC_AT = 16
+RECENT = 8
 
 
 class Disk(SimulatedStorage):
@@ -65,6 +66,8 @@ class Disk(SimulatedStorage):
         if not batches:
             return None
         number = rng.randrange(len(batches))
+        if is_last and rng.random() < 0.7:  # so late that the next process reads it again
+            number = rng.randrange(max(0, len(batches) - RECENT), len(batches))
         start = sum(batch.size_bytes for batch in batches[:number])
         at = start + rng.choice([rng.randrange(LEADER_EPOCH_AT), rng.randrange(MAGIC_AT, batches[number].size_bytes)])
         bit = 1 << rng.randrange(8)

@@ -17,6 +17,11 @@ from broker.heartbeats import Heartbeats
 from broker.replication.fetcher import LeaderFetcher
 from broker.replication.fetchers import Fetchers
 from broker.replication.replica import Fetched, Replica
+from logstore.checkpoints import RecoveryPoint
+from logstore.disk import Disk
+from logstore.flusher import LogSync
+from logstore.log_producers import LogProducers
+from logstore.log_reader import ReadRequest
 from logstore.partition_log import PartitionLog
 from logstore.producer_state import ProducerState
 from metadata.image import Image, Partition, Topic
@@ -182,6 +187,101 @@ def deleted_topics_go_by_name() -> Iterator[None]:
         return topic
 
     with patch("api.kafka.led_replicas.topic_of", by_name):
+        yield
+
+
+# ---- disks
+
+
+@mutant("a sync makes durable what came while it ran")
+def syncs_cover_what_came_meanwhile() -> Iterator[None]:
+    finish_sync = PartitionLog.finish_sync
+
+    def finish(log: PartitionLog, sync: LogSync) -> None:
+        if (active := log.segments.active) is not None and sync.generation == log.generation:
+            sync.point = RecoveryPoint(log.log_end_offset, active.base_offset, active.size_bytes)
+        finish_sync(log, sync)
+
+    with patch.object(PartitionLog, "finish_sync", finish):
+        yield
+
+
+@mutant("the log begins, after a restart, where its last checkpoint saw the watermark")
+def a_restart_forgets_what_was_committed() -> Iterator[None]:
+    lines = PartitionLog.checkpoint_lines
+
+    def checkpoint_lines(log: PartitionLog, *args: Any) -> Any:
+        before, log.log_start_offset = log.log_start_offset, log.high_watermark
+        try:
+            return lines(log, *args)
+        finally:
+            log.log_start_offset = before
+
+    with patch.object(PartitionLog, "checkpoint_lines", checkpoint_lines):
+        yield
+
+
+@mutant("followers delete what they know to be committed")
+def followers_delete_what_is_committed() -> Iterator[None]:
+    committed = LeaderFetcher._committed
+
+    def delete(fetcher: LeaderFetcher, followed: Any, step: Any) -> None:
+        committed(fetcher, followed, step)
+        log = followed.replica.log
+        log.delete_records_before(log.high_watermark)
+
+    with patch.object(LeaderFetcher, "_committed", delete):
+        yield
+
+
+@mutant("recovery takes damage for a torn tail and cuts what lies behind it")
+def recovery_cuts_though_intact_batches_follow() -> Iterator[None]:
+    def nothing(*_: Any) -> None:
+        return None
+
+    with patch("logstore.recovery.next_intact", nothing), patch("logstore.recovery.find_intact_batch", nothing):
+        yield
+
+
+@mutant("nobody checks a CRC")
+def rotten_bytes_are_served_and_copied() -> Iterator[None]:
+    def unchecked(*of: Any) -> ReadRequest:
+        return ReadRequest(*of)._replace(check_crc=False)
+
+    with patch("logstore.partition_log.ReadRequest", unchecked):
+        yield
+
+
+@mutant("a leader's log goes on where the disk failed")
+def a_failed_disk_is_written_on() -> Iterator[None]:
+    with patch.object(Disk, "fail", lambda *_: None):
+        yield
+
+
+@mutant("an unclean restart forgets producers")
+def a_restart_forgets_producers() -> Iterator[None]:
+    begin_scan = LogProducers.begin_scan
+
+    def begin(producers: LogProducers, segments: Any, offset: int, **by: Any) -> None:
+        begin_scan(producers, segments, offset, **by)
+        producers._state = ProducerState()
+
+    with patch.object(LogProducers, "begin_scan", begin):
+        yield
+
+
+# ---- clients
+
+
+@mutant("readers are given what lies a little further on")
+def readers_miss_records() -> Iterator[None]:
+    fetch_now = Replica.fetch_now
+
+    def skip(replica: Replica, offset: int, **by: Any) -> Fetched:
+        ahead = offset + 7
+        return fetch_now(replica, ahead if ahead < replica.log.high_watermark else offset, **by)
+
+    with patch.object(Replica, "fetch_now", skip):
         yield
 
 

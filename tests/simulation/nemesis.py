@@ -303,7 +303,7 @@ class Nemesis:
         segments = [path for path in disk.paths(".log") if folder in path]
         if not segments:
             return None
-        path = self.rng.choice(segments)
+        path = self.rng.choice([self.rng.choice(segments), segments[-1]])
         found = disk.rot(path, self.rng, is_last=path == segments[-1])
         if found is None:
             return None

@@ -49,8 +49,12 @@ class PartitionCheckers(Checkers):
         shadow.opened(log)
         self.belongs(node_id, log.log_start_offset)
         self.starts_where_it_may(node_id)
+        holds = log.log_end_offset >= durable
         if node_id not in self.damaged:
-            self._require("S3", log.log_end_offset >= durable, f"{durable} were durable on node {node_id}, now", log)
+            self._require("S3", holds, f"{durable} were durable on node {node_id}, now", log)
+        elif self.damaged[node_id] == NOT_NOTICED:
+            is_noticed = log.damaged_from is not None
+            self._require("S18", holds or is_noticed, f"of {durable} on node {node_id} damage was cut off in", log)
 
     def starts_where_it_may(self, node_id: int) -> None:
         """S1: nothing vanishes from the beginning of a log that nobody has deleted."""

@@ -13,6 +13,7 @@ from tests.broker.replication.model_log import Record
 from wire.errors import RefusedError
 from wire.record_batch import RecordBatch, iterate_batches
 
+OFFSETS_MAX: Final = 1 << 20
 NOT_KNOWN: Final[Record] = (-1, -1)
 """What lies behind damage."""
 
@@ -88,6 +89,7 @@ class Shadow:
 
     def _know_up_to(self, offset: int, lay_there: dict[int, Record]) -> None:
         end = self.first_offset + len(self.records)
+        assert offset - end < OFFSETS_MAX, f"offset {offset}, where {end} is due: no run writes so many records"
         self.records += [lay_there.get(at, NOT_KNOWN) for at in range(end, offset)]
 
     def add(self, data: Any) -> None:
