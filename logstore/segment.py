@@ -295,7 +295,7 @@ class Segment:
 
         S3: from the disk: what the last process failed to sync may still lie in memory, and would be taken for synced.
         """
-        self.disk.storage.drop_clean_pages(self.disk.open_files.handle(self.file))
+        self.disk.storage.drop_clean_pages(self.disk.open_files.handle(self.file), position)
         size_bytes, gaps = self.size_bytes, self.gaps
         self.forget_from(position, next_offset)
         self.size_bytes = position

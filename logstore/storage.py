@@ -16,6 +16,8 @@ Bytes = bytes | bytearray | memoryview
 
 _RWF_NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 """Linux has it, and posix_fadvise; elsewhere nothing is read ahead."""
+_PAGES_BYTES: Final = 1 << 16
+"""A multiple of every page size."""
 
 
 class FileStatus(NamedTuple):
@@ -43,8 +45,8 @@ class Storage(Protocol):
         """These bytes will be asked for soon: begin to fetch what is not in memory. A hint, which never waits."""
         ...
 
-    def drop_clean_pages(self, handle: int, /) -> None:
-        """Read from the disk again what is not waiting to be written to it; a hint, where the system knows of it.
+    def drop_clean_pages(self, handle: int, position: int, /) -> None:
+        """From `position` on read from the disk again what is not waiting to be written; where the system can do it.
 
         After a failed fsync Linux calls pages clean that the disk never got ("fsyncgate"): whoever reads them from the
         page cache, in the next process too, takes them for durable.
@@ -130,9 +132,10 @@ class PosixStorage:
         except OSError:
             return  # a file system that cannot tell
 
-    def drop_clean_pages(self, handle: int, /) -> None:
+    def drop_clean_pages(self, handle: int, position: int, /) -> None:
+        """The kernel keeps a page of which only a part is named, so it begins before."""
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(handle, position // _PAGES_BYTES * _PAGES_BYTES, 0, os.POSIX_FADV_DONTNEED)
 
     make_directory = staticmethod(os.mkdir)
 

@@ -16,10 +16,14 @@ PAGE: Final = PROJECT / "docs" / "reliability.md"
 
 
 def commit() -> str:
-    """Of the checkout, and whether it was changed since."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
-    answer = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
+    """Of the checkout, and whether it was changed since in more than these records."""
+    changed = _git("diff", "--stat", "HEAD", "--", ".", ":!docs/proof", f":!{PAGE.relative_to(PROJECT)}")
+    return (_git("rev-parse", "--short=7", "HEAD") or "unknown") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
 
 
 def add(record: str, line: dict[str, Any]) -> None:

@@ -202,7 +202,8 @@ class SimulatedStorage:
         assert 0 < size_bytes <= len(file.live) - position
         self._enter("read_ahead", path)
 
-    def drop_clean_pages(self, handle: int, /) -> None:
+    def drop_clean_pages(self, handle: int, position: int, /) -> None:
+        del position
         self._of(handle)[0].drop_clean_pages()
 
     def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:

@@ -209,7 +209,8 @@ class Producer(Client):
                 self.told["unknown" if code is None else code.name] += 1
                 if self.is_idempotent:
                     if not left and code in OUT_OF_SEQUENCE:
-                        self._is_in_sequence(one, code)
+                        checkers = self.cluster.checkers(one.topic_id, self._partition)
+                        self.cluster.watch.check(checkers.called_out_of_order, one.values, self._placed)
                     left.append((one, code))
                 elif code in NOTHING_WRITTEN:
                     self.cluster.checkers(one.topic_id, self._partition).failed.update(one.values)
@@ -219,17 +220,6 @@ class Producer(Client):
             sends = [one for one, _ in left]
             if sends:
                 await self.rest()
-
-    def _is_in_sequence(self, one: Send, code: ErrorCode) -> None:
-        """S13: all that was sent before it is acknowledged, and it is one of the last five: it cannot be out of order.
-
-        Unless the producer's last records are deleted, and with them what a new replica could learn of it.
-        """
-        cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
-        last_offset = self._placed[-1][1] if self._placed else 0
-        if checkers.deleted_to <= last_offset and checkers.state is not None:
-            told = ViolationError("S13", f"{one.values} follow what lies at {last_offset}, told {code.name}")
-            cluster.watch.violation = cluster.watch.violation or told
 
     async def _try(self, sends: list[Send]) -> list[Answered]:
         """All of them over one connection, in their order."""

@@ -103,6 +103,15 @@ class PartitionCheckers(Checkers):
             holds = offset > offset_before
             self._require("S14", holds, f"sequence {before} lies at {offset_before}, {sequence} at", offset)
 
+    def called_out_of_order(self, values: list[int], placed: list[tuple[int, int]]) -> None:
+        """S13: all that its producer sent before is acknowledged, and it is among the last five: it cannot be.
+
+        Unless the producer's last records are deleted, and with them what a new replica could learn of it.
+        """
+        last_offset = placed[-1][1] if placed else 0
+        may_be = self.state is None or self.deleted_to > last_offset
+        self._require("S13", may_be, f"{values} are called out of order, they follow what lies at", last_offset)
+
     def healed(self) -> None:
         """S1 after healing: on every replica that is assigned now. S13: nothing twice. S15: nothing that failed."""
         if self.state is None:
