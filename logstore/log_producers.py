@@ -92,13 +92,17 @@ class LogProducers:
         assert self._state is not None
         return self._state
 
-    def _make_state(self, segments: Sequence[Segment]) -> None:
+    def _make_state(self, segments: Sequence[Segment], end_position: int | None = None) -> None:
         self._known_from, self._state, self._unsaved_batches = self._state_at(
-            self.end_offset, segments, self._snapshots
+            self.end_offset, segments, self._snapshots, end_position
         )
 
     def _state_at(
-        self, end_offset: int, segments: Sequence[Segment], snapshots: Sequence[int]
+        self,
+        end_offset: int,
+        segments: Sequence[Segment],
+        snapshots: Sequence[int],
+        end_position: int | None = None,
     ) -> tuple[int, ProducerState, int]:
         """What is known below `end_offset`: (where the reading began, state, batches read).
 
@@ -117,7 +121,7 @@ class LogProducers:
                 state, known_from = found, offset
                 break
         batches, due_offset = 0, known_from
-        for head in _heads(segments, known_from, end_offset):
+        for head in _heads(segments, known_from, end_offset, end_position):
             if head.base_offset > due_offset:
                 state.may_have_forgotten_anybody()
             due_offset = head.next_offset
@@ -163,14 +167,15 @@ class LogProducers:
 
     # ---- recovery
 
-    def begin_scan(self, segments: Sequence[Segment], offset: int, *, is_known_before: bool) -> None:
-        """Recovery reads every batch from `offset` on; the checkpoints say what lies before, or nobody does.
+    def begin_scan(self, segments: Sequence[Segment], offset: int, position: int, *, is_known_before: bool) -> None:
+        """Recovery reads every batch from `offset` on, which is due at `position` of the last of `segments`; the
+        checkpoints say what lies before, or nobody does.
 
         OSError as the disk raises it; BrokenHeadersError at damage that no gap names yet.
         """
         self.end_offset = min(self.end_offset, offset) if is_known_before else offset
         if self._snapshots or not self.never_were:
-            self._make_state(segments)
+            self._make_state(segments, position)
 
     def scanned(self, batch: RecordBatch, *, is_after_hole: bool) -> None:
         """The next one; the hole before it may have held anybody's."""
@@ -288,18 +293,26 @@ def secure_producers(log: PartitionLog, base_offset: int) -> None:
         raise
 
 
-def _heads(segments: Sequence[Segment], offset: int, end_offset: int) -> Iterator[BatchHead]:
-    """The headers of the batches from `offset` on, below `end_offset`, around gaps; BrokenHeadersError at new ones."""
-    for segment in segments:
+def _heads(segments: Sequence[Segment], offset: int, end_offset: int, end_position: int | None) -> Iterator[BatchHead]:
+    """The headers of the batches from `offset` on, below `end_offset`, around gaps; BrokenHeadersError at new ones.
+
+    Nothing is read from `end_position` of the last segment on: what lies there may be the torn tail of a crash.
+    """
+    for segment in segments if offset < end_offset else ():
         if segment.next_offset <= offset or segment.base_offset >= end_offset:
             continue
+        end = end_position if segment is segments[-1] else None
         try:
             first = segment.locate(offset) if offset > segment.base_offset else None
             position, base_offset = (0, segment.base_offset) if first is None else (first.position, first.base_offset)
+            if end is not None and position >= end:
+                return
             for head in segment.heads(position, base_offset):
                 if head.base_offset >= end_offset:
                     break
                 if head.base_offset >= offset:
                     yield head
+                if head.next_offset >= end_offset or (end is not None and head.position + head.size_bytes >= end):
+                    break
         except BrokenBatchError as broken:
             raise BrokenHeadersError(segment, broken) from broken

@@ -134,7 +134,7 @@ class Recovery:
         first, position, offset = self._scan_start()
         self.leader_epochs = known_leader_epochs(self._disk.storage, self._folder, self.segments[: first + 1], offset)
         self.leader_epochs.truncate_from_end(offset)
-        self._begin_with_producers(offset)
+        self._begin_with_producers(self.segments[: first + 1], offset, position)
         index = first
         while index < len(self.segments):
             segment = self.segments[index]
@@ -157,12 +157,12 @@ class Recovery:
         if self._gaps():
             save_gaps(self._disk.storage, self._folder, self._gaps())
 
-    def _begin_with_producers(self, offset: int) -> None:
+    def _begin_with_producers(self, segments: list[Segment], offset: int, position: int) -> None:
         """Their state at `offset`; damage that hides a part of it is damage of the log (S13, S18)."""
         is_known_before = self._point is not None and self._point.offset == offset
         while True:
             try:
-                return self.producers.begin_scan(self.segments, offset, is_known_before=is_known_before)
+                return self.producers.begin_scan(segments, offset, position, is_known_before=is_known_before)
             except BrokenHeadersError as found:
                 end_offset = self._next_base(self.segments.index(found.segment), NO_OFFSET)
                 size = self._config.max_message_bytes

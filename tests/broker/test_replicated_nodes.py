@@ -254,7 +254,7 @@ async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_it
         await until(lambda: replica.log.log_end_offset == 10)
         mark_damaged(replica.log, 3)
         three.nodes[damaged]._damaged(replica)
-        await until(lambda: damaged not in three.state(topic_id).in_sync_replicas)
+        await until(lambda: replica.log.damaged_from is None)
         await three.send(topic_id, b"x")
         await three.all_in_sync(topic_id)
         assert three.nodes[damaged].failure is None

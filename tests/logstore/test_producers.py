@@ -5,6 +5,7 @@ between the tries (S13); and what others pay for it: nothing.
 import errno
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -174,6 +175,22 @@ def test_a_header_that_rotted_below_the_recovery_point_and_ends_the_log_invents_
             image[batch * ONE_BATCH] ^= 1
     _, log = reopened(storage, LogConfig())
     assert (1, 3) == (log.damaged_from, log.log_end_offset)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_tail_that_a_power_cut_tore_is_no_rotten_header(seed):
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    log = owner.log()
+    send(log, idempotent(0))
+    owner.close()
+    storage.kill()
+    owner, log = reopened(storage, LogConfig())
+    send(log, idempotent(1))
+    storage.crash(Random(seed))
+    _, log = reopened(storage, LogConfig())
+    assert log.damaged_from is None
+    assert send(log, idempotent(0)).is_duplicate
 
 
 def test_a_follower_that_takes_over_knows_every_retry(log):

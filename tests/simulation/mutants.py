@@ -24,6 +24,7 @@ from logstore.log_producers import LogProducers
 from logstore.log_reader import ReadRequest
 from logstore.partition_log import PartitionLog
 from logstore.producer_state import ProducerState
+from logstore.recovery import Recovery
 from metadata.image import Image, Partition, Topic
 from tests.broker.replication import model_mutants
 from tests.simulation.run import run
@@ -243,6 +244,12 @@ def recovery_cuts_though_intact_batches_follow() -> Iterator[None]:
         yield
 
 
+@mutant("recovery takes a torn tail for damage")
+def recovery_calls_torn_tails_damage() -> Iterator[None]:
+    with patch.object(Recovery, "_is_torn_tail", lambda *_: False):
+        yield
+
+
 @mutant("nobody checks a CRC")
 def rotten_bytes_are_served_and_copied() -> Iterator[None]:
     def unchecked(*of: Any) -> ReadRequest:
@@ -262,8 +269,8 @@ def a_failed_disk_is_written_on() -> Iterator[None]:
 def a_restart_forgets_producers() -> Iterator[None]:
     begin_scan = LogProducers.begin_scan
 
-    def begin(producers: LogProducers, segments: Any, offset: int, **by: Any) -> None:
-        begin_scan(producers, segments, offset, **by)
+    def begin(producers: LogProducers, *of: Any, **by: Any) -> None:
+        begin_scan(producers, *of, **by)
         producers._state = ProducerState()
 
     with patch.object(LogProducers, "begin_scan", begin):

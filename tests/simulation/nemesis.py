@@ -254,6 +254,7 @@ class Nemesis:
         if not self._is_replaceable(node_id):
             return None
         self.cluster.machines[node_id].disk.fail("pread", errno.EIO, path=".log")
+        self.cluster.watch.unreadable.add(node_id)
         return f"node {node_id}"
 
     def _shorten_write(self) -> str:

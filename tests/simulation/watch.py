@@ -39,6 +39,8 @@ class Watch:
         self.violation: ViolationError | None = None
         self.elections = 0
         self.topics_made = 0
+        self.unreadable: set[int] = set()
+        """Nodes whose disk has refused, or will refuse, to read something."""
         self.knows_topic: Callable[[int, UUID], bool] = lambda _node_id, _topic_id: True
         """Whether there is such a topic in the image that this node goes by."""
         self.on_point: Callable[[str, Collection[int]], None] = lambda _point, _node_ids: None
@@ -105,7 +107,8 @@ class Watch:
 
     def opened(self, log: PartitionLog) -> None:
         if not log.topic_name.startswith("__"):
-            self.check(self.of(log.key).opened, here().address, log)
+            node_id = here().address
+            self.check(self.of(log.key).opened, node_id, log, is_readable=node_id not in self.unreadable)
 
     def left(self, node_id: int, *, keeps_unsynced: bool) -> None:
         """A process was killed, or its machine lost power."""
