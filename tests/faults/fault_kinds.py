@@ -80,6 +80,7 @@ def kill(strike: Strike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kill_all(strike: Strike) -> Iterator[None]:
+    """kill -9 of all nodes at once; half of the time all are back at once."""
     for node in strike.field.nodes:
         node.signal(signal.SIGKILL)
     for node in strike.field.nodes:
@@ -153,6 +154,7 @@ def partition(strike: Strike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def packet_loss(strike: Strike) -> Iterator[None]:
+    """2, 10 or 30% of what nodes say to each other is lost on the way and sent again."""
     strike.field.network.lose(strike.chance.choice((0.02, 0.1, 0.3)))
     try:
         yield
@@ -162,6 +164,7 @@ def packet_loss(strike: Strike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow_network(strike: Strike) -> Iterator[None]:
+    """What nodes say to each other takes its time, or comes slowly."""
     strike.field.network.slow(strike.chance.choice((0.02, 0.1, 0.3)), strike.chance.choice((0.0, 50_000.0, 500_000.0)))
     try:
         yield
@@ -208,6 +211,7 @@ def disk_error(strike: Strike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow_disk(strike: Strike) -> Iterator[None]:
+    """Every sync of the logs, of the metadata or of both takes longer."""
     calls = strike.calls()
     delay_s = strike.chance.uniform(*SLOW_SYNCS_S)
     for area in strike.chance.choice(((DATA,), (METADATA,), (DATA, METADATA))):
