@@ -52,7 +52,7 @@ class PartitionCheckers(Checkers):
         holds = log.log_end_offset >= durable
         if node_id not in self.damaged:
             self._require("S3", holds, f"{durable} were durable on node {node_id}, now", log)
-            is_whole = log.damaged_from is None or not is_readable
+            is_whole = log.damaged_from is None or not is_readable or node_id in self._rotten
             self._require("S18", is_whole, f"nothing rotted on node {node_id}; damaged is", log)
         elif self.damaged[node_id] == NOT_NOTICED:
             is_noticed = log.damaged_from is not None

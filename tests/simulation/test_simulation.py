@@ -48,9 +48,10 @@ def explore(seeds: range, record_property: RecordProperty) -> None:
     assert told.faults_median >= 5, f"hardly anything fails: it proves nothing: {told}"
 
 
+# The same seeds each time: who changes something hears of his own bugs; the long tests and campaigns draw new ones.
 @pytest.mark.parametrize("first", range(0, FAST_SEEDS, FAST_SEEDS_AT_A_TIME))
 def test_no_promise_is_broken_whatever_fails(first: int, record_property: RecordProperty) -> None:
-    explore(range(FIRST_SEED + first, FIRST_SEED + first + FAST_SEEDS_AT_A_TIME), record_property)
+    explore(range(first, first + FAST_SEEDS_AT_A_TIME), record_property)
 
 
 @pytest.mark.long
