@@ -110,6 +110,8 @@ class LeaderFetcher:
         self._followed: dict[Key, Followed] = {}
         self._session = FetchSession()
         self._due: dict[Key, None] = {}
+        self._full: dict[Key, None] = {}
+        """Those that take no records, for want of space."""
         self._later: list[tuple[float, UUID, int]] = []
         self._unsynced: dict[Key, int] = {}
         self._all_synced = asyncio.Event()
@@ -246,7 +248,6 @@ class LeaderFetcher:
         """All that came is durable: take over how much of it the leader knows to be committed, and where it begins."""
         if self._followed.get(followed.key) is not followed:
             return
-        followed.takes_records = followed.takes_records or self._has_room(followed)
         log, core = followed.replica.log, followed.core
         followed.replica.committed(core.high_watermark(log))
         start_offset = core.log_start_offset(step, log)
@@ -276,7 +277,9 @@ class LeaderFetcher:
             return self._carry_out(followed, step)
         except RefusedError as refused:
             self._log.warning("not copied", log=log.name, reason=refused.message)
-            followed.takes_records = refused.code != ErrorCode.KAFKA_STORAGE_ERROR
+            if refused.code == ErrorCode.KAFKA_STORAGE_ERROR:
+                followed.takes_records = False
+                self._full[followed.key] = None
         except OSError as error:
             self._log.error("not copied", log=log.name, reason=str(error))
         return self._carry_out(followed, followed.core.failed(asked))
@@ -335,11 +338,22 @@ class LeaderFetcher:
 
     # ---- what to ask for
 
+    def _look_for_room(self) -> None:
+        """In every round: the leader says nothing of a partition in which nothing happens, and may wait for us (L1)."""
+        for key in list(self._full):
+            followed = self._followed.get(key)
+            if followed is None or self._has_room(followed):
+                del self._full[key]
+                if followed is not None:
+                    followed.takes_records = True
+                    self._due[key] = None
+
     def _ask_for_due(self) -> None:
         now_s = asyncio.get_running_loop().time()
         while self._later and self._later[0][0] <= now_s:
             _, topic_id, partition = heapq.heappop(self._later)
             self._due[topic_id, partition] = None
+        self._look_for_room()
         due, self._due = self._due, {}
         throttled_s = self._settings.throttle.wait_s(now_s)
         for key in due:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.replication.divergence import ReplicaLog
-from broker.replication.fetcher import STALE_POLL_S
+from broker.replication.fetcher import STALE_POLL_S, LeaderFetcher
 from broker.replication.follower import FetchPosition, PartitionFollower
 from broker.replication.leader_connection import open_connection
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
@@ -23,6 +23,7 @@ from tests.broker.replication.brokers import (
     values_of,
 )
 from wire.errors import ErrorCode, RefusedError
+from wire.messages.fetch import FetchResponse
 
 
 async def test_s2_acks_all_is_answered_when_every_in_sync_replica_has_synced_it(tmp_path: Path) -> None:
@@ -245,6 +246,32 @@ async def test_s19_a_follower_whose_disk_is_full_says_so_at_once_and_goes_on_whe
         assert {0} == {p.partition_max_bytes for t in one.doors.asked[-1].topics for p in t.partitions}
         two.follow(one, state, 1)
         await asyncio.wait_for(other.append(batch(b"x"), acks=ACKS_LEADER, timeout_ms=0), 20)
+        disk.reserved_bytes = 0
+        await until(lambda: follower.log.log_end_offset == 2)
+        await writing
+
+
+async def test_l1_a_follower_with_room_again_goes_on_though_its_leader_says_nothing_of_the_partition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a fetch session partitions in which nothing happens are left out, and nothing happens without us."""
+    apply = LeaderFetcher._apply
+
+    async def apply_news(fetcher: LeaderFetcher, answer: FetchResponse) -> None:
+        for topic in answer.responses:
+            topic.partitions[:] = [data for data in topic.partitions if data.records]
+        await apply(fetcher, answer)
+
+    async with brokers(tmp_path, 2) as (one, two):
+        state = state_of((1, 2))
+        leader = one.lead(state, 0)
+        follower = two.follow(one, state, 0)
+        await leader.append(batch(b"a"), acks=ACKS_ALL, timeout_ms=20_000)
+        disk = follower.log.disk
+        disk.reserved_bytes, disk._budget_bytes = 1 << 60, -1  # free space is asked for now and then only
+        writing = asyncio.ensure_future(leader.append(batch(b"b"), acks=ACKS_ALL, timeout_ms=20_000))
+        await until(lambda: {0} == {p.partition_max_bytes for t in one.doors.asked[-1].topics for p in t.partitions})
+        monkeypatch.setattr(LeaderFetcher, "_apply", apply_news)
         disk.reserved_bytes = 0
         await until(lambda: follower.log.log_end_offset == 2)
         await writing
