@@ -111,9 +111,8 @@ class PosixDisk:
         try:
             with (self._directory / name).open("rb") as file:
                 if hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(
-                        file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED
-                    )  # pages that are clean, rightly or not
+                    # Pages that are clean, rightly or not, are read from the disk again.
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 return file.read()
         except FileNotFoundError:
             return None
