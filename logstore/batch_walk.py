@@ -24,6 +24,8 @@ BATCH_LENGTH_MIN: Final = HEADER_BYTES - LENGTH_END
 WINDOW_BYTES: Final = 8 << 10
 SCAN_BYTES: Final = 1 << 20
 OFFSET_SPAN: Final = 2**31
+BASE_OFFSET_BYTES: Final = 8
+OFFSETS_MAX: Final = 2**63 - 1
 
 
 class BrokenBatchError(Exception):
@@ -89,11 +91,18 @@ def check_offset(position: int, base_offset: int, expected_offset: int, *, may_h
 
 
 def scan_batches(
-    read_at: ReadAt, position: int, end: int, expected_offset: int, *, may_have_holes: bool
+    read_at: ReadAt,
+    position: int,
+    end: int,
+    expected_offset: int,
+    *,
+    end_offset: int = OFFSETS_MAX,
+    may_have_holes: bool,
 ) -> Iterator[tuple[int, RecordBatch]]:
     """(position, batch) from `position` to `end`, read sequentially, every CRC and offset checked.
 
     `may_have_holes`: compaction removes records, so offsets need only rise; else each batch begins where one ended.
+    `end_offset`: all are known to end there or before.
     """
     window = b""
     window_start = position
@@ -110,9 +119,23 @@ def scan_batches(
         if not batch.crc_is_valid():
             raise BrokenBatchError(position, "the CRC does not match the bytes")
         check_offset(position, batch.base_offset, expected_offset, may_have_holes=may_have_holes)
+        if batch.next_offset > end_offset:
+            raise BrokenBatchError(position, f"offsets up to {batch.next_offset - 1} where all end below {end_offset}")
+        if batch.base_offset > expected_offset:
+            _check_hole(read_at, position, end, batch, expected_offset)
         yield position, batch
         expected_offset = batch.next_offset
         position += batch.size_bytes
+
+
+def _check_hole(read_at: ReadAt, position: int, end: int, batch: RecordBatch, expected_offset: int) -> None:
+    """BrokenBatchError where the next batch is intact and belongs into the hole: then this offset is the wrong one."""
+    after = position + batch.size_bytes
+    found = read_at(min(BASE_OFFSET_BYTES, end - after), after)
+    if len(found) == BASE_OFFSET_BYTES and expected_offset <= int.from_bytes(found, "big") < batch.next_offset:
+        base_offset = intact_batch_at(read_at, after, end, expected_offset)
+        if base_offset is not None:
+            raise BrokenBatchError(position, f"offset {batch.base_offset}, and the next batch has {base_offset}")
 
 
 def _whole_batch(window: bytes, at: int) -> RecordBatch | None:

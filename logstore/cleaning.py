@@ -169,7 +169,12 @@ class Cleaning:
         offset = file.base_offset
         try:
             for _, batch in scan_batches(
-                read_at, 0, file.size_bytes, file.base_offset, may_have_holes=self.plan.segments[index].may_have_holes
+                read_at,
+                0,
+                file.size_bytes,
+                file.base_offset,
+                end_offset=file.next_offset,
+                may_have_holes=self.plan.segments[index].may_have_holes,
             ):
                 yield batch
                 offset = batch.next_offset

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
+from logstore.batch_walk import OFFSETS_MAX, BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
 from logstore.disk import storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
@@ -73,25 +73,27 @@ def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -
     mark_damaged(log, gap.offset)
 
 
-def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int, max_message_bytes: int) -> Gap:
+def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int | None, max_message_bytes: int) -> Gap:
     """The broken batch that made somebody stumble; it reaches to `end_offset` where nothing intact follows it.
 
+    None: nobody knows where the segment ends, and no offset is lost with what nobody can read.
     The segment is read up to there with every CRC, since the batch that a header walk stumbles over is often the one
     after the broken one. KAFKA_STORAGE_ERROR where nothing is broken.
     """
-    position, offset = 0, segment.base_offset
+    position, offset, end = 0, segment.base_offset, segment.size_bytes
     for gap in segment.gaps:
         if gap.end_position <= broken.position:
             position, offset = gap.end_position, gap.next_offset
-    end = min([segment.size_bytes, *(gap.position for gap in segment.gaps if gap.position > position)])
+        elif gap.position < end:
+            end, end_offset = gap.position, gap.offset
     try:
-        for at, batch in segment.batches(position, end, offset):
+        for at, batch in segment.batches(position, end, offset, OFFSETS_MAX if end_offset is None else end_offset):
             position, offset = at + batch.size_bytes, batch.next_offset
             if position > broken.position + max_message_bytes:
                 break
     except BrokenBatchError:
         found = next_intact(segment.read_at, position, end, offset)
-        end_position, next_offset = found or (end, end_offset)
+        end_position, next_offset = found or (end, offset if end_offset is None else end_offset)
         return Gap(segment.base_offset, position, end_position, offset, max(next_offset, offset))
     raise storage_refusal(f"{segment.file.path} reads differently each time ({broken}): check the disk")
 

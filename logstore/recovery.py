@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from logstore.batch_walk import OFFSET_SPAN, BrokenBatchError, find_intact_batch
+from logstore.batch_walk import OFFSET_SPAN, OFFSETS_MAX, BrokenBatchError, find_intact_batch
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import FILE_NAME as DAMAGE_FILE
 from logstore.damage import BrokenHeadersError, Gap, add_gaps, find_gap, load_gaps, next_intact, save_gaps
@@ -164,7 +164,7 @@ class Recovery:
             try:
                 return self.producers.begin_scan(segments, offset, position, is_known_before=is_known_before)
             except BrokenHeadersError as found:
-                end_offset = self._next_base(self.segments.index(found.segment), NO_OFFSET)
+                end_offset = self._next_base(self.segments.index(found.segment))
                 size = self._config.max_message_bytes
                 gap = find_gap(found.segment, found.broken, end_offset=end_offset, max_message_bytes=size)
                 add_gaps([found.segment], [gap])
@@ -181,13 +181,15 @@ class Recovery:
     def _scan_segment(self, index: int, position: int, offset: int) -> int:
         """Read the segment from `position`, where `offset` is due; the offset at its intact end."""
         segment = self.segments[index]
+        next_base = self._next_base(index)
+        ends_below = OFFSETS_MAX if next_base is None else next_base
         segment.begin_scan(position, offset)
         self.scanned_bytes += segment.size_bytes - position
         for gap in (*segment.gaps, None):
-            end = gap.position if gap is not None else segment.size_bytes
+            end, end_offset = (gap.position, gap.offset) if gap is not None else (segment.size_bytes, ends_below)
             while position < end:
                 try:
-                    for at, batch in segment.batches(position, end, offset):
+                    for at, batch in segment.batches(position, end, offset, end_offset):
                         self._note(segment, at, batch, offset)
                         position, offset = at + batch.size_bytes, batch.next_offset
                 except BrokenBatchError:
@@ -195,7 +197,7 @@ class Recovery:
                     if found is None and self._is_torn_tail(index, offset):
                         self._cut_tail(index, position, offset)
                         return offset
-                    end_position, next_offset = found or (segment.size_bytes, self._next_base(index, offset))
+                    end_position, next_offset = found or (segment.size_bytes, next_base or offset)
                     add_gaps([segment], [Gap(segment.base_offset, position, end_position, offset, next_offset)])
                     position, offset = end_position, next_offset
             if gap is not None and position < gap.end_position:
@@ -209,8 +211,8 @@ class Recovery:
         self.leader_epochs.learn(batch.partition_leader_epoch, due_offset)
         self.producers.scanned(batch, is_after_hole=batch.base_offset > due_offset)
 
-    def _next_base(self, index: int, offset: int) -> int:
-        return self.segments[index + 1].base_offset if index + 1 < len(self.segments) else offset
+    def _next_base(self, index: int) -> int | None:
+        return self.segments[index + 1].base_offset if index + 1 < len(self.segments) else None
 
     def _is_torn_tail(self, index: int, offset: int) -> bool:
         """S18: beyond the recovery point, and no intact batch with a later offset follows in any later segment."""

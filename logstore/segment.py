@@ -344,9 +344,10 @@ class Segment:
             self.rebuild_indexes()
         return 0, self.base_offset
 
-    def batches(self, position: int, end: int, offset: int) -> Iterator[tuple[int, RecordBatch]]:
-        """(position, batch) with every CRC checked, from the batch at `position`, which begins with `offset`."""
-        return scan_batches(self.read_at, position, end, offset, may_have_holes=self.may_have_holes)
+    def batches(self, position: int, end: int, offset: int, end_offset: int) -> Iterator[tuple[int, RecordBatch]]:
+        """(position, batch) with every CRC checked, from the batch at `position`, where `offset` is due."""
+        holes = self.may_have_holes
+        return scan_batches(self.read_at, position, end, offset, end_offset=end_offset, may_have_holes=holes)
 
     def locate(self, offset: int) -> BatchHead | None:
         """The batch that holds `offset`, or the first after it; None where the segment ends before."""

@@ -104,12 +104,13 @@ def test_a_full_disk_leaves_the_log_as_it_was():
     assert not owner.failures
 
 
-def test_a_broken_batch_stops_the_cleaning_and_nothing_is_removed():
+@pytest.mark.parametrize("position", [70, 7, 0], ids=["CRC", "offset within the segment", "offset beyond its end"])
+def test_a_broken_batch_stops_the_cleaning_and_nothing_is_removed(position):
     storage = SimulatedStorage()
     log = filled(Owner(storage).open(COMPACT))
     size_bytes = log.size_bytes
     file = storage.file(log.segments[1].file.path)
-    file.live[70] ^= 1
+    file.live[position] ^= 64
     cleaning = begin(log)
     with pytest.raises(DamagedSegmentError) as caught:
         list(iter(cleaning.step, None))

@@ -1,6 +1,8 @@
 """What a start finds after the worst stops: torn tails are cut, damage is kept and said, nothing acknowledged is lost
 (S18, S1), and only what lies beyond the recovery point is read."""
 
+import contextlib
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -152,6 +154,34 @@ def test_a_bit_flipped_in_the_middle_beyond_the_recovery_point_loses_one_batch_a
     assert [0, 1, 2, 4, 5] == records_around_damage(log)
 
 
+@pytest.mark.parametrize("bit", range(2, 62))
+def test_s18_in_a_compacted_log_a_flipped_base_offset_is_told_by_the_batch_after_it(bit):
+    """No CRC covers a base offset, and holes are allowed there: what follows is neither damage nor a torn tail."""
+    config = replace(CONFIG, cleanup_policy="compact")
+    storage, path = a_log(6, checkpointed=2, config=config)
+    flip(storage, path, 3 * BATCH_BYTES + 7 - bit // 8, bit=bit % 8)
+    owner, log = reopen(storage, config)
+    assert (3, 6) == (log.damaged_from, log.log_end_offset)
+    assert [0, 1, 2, 4, 5] == records_around_damage(log)
+    owner.close()
+    _, log = reopen(storage, config)
+    assert [0, 1, 2, 4, 5] == records_around_damage(log)
+
+
+@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("bit", [3, 40])
+def test_s18_a_flipped_base_offset_in_a_compacted_log_is_damage_to_its_readers(number, bit):
+    config = replace(CONFIG, cleanup_policy="compact")
+    storage, path = a_log(6, checkpointed=6, config=config)
+    flip(storage, path, number * BATCH_BYTES + 7 - bit // 8, bit=bit % 8)
+    _, log = reopen(storage, config)
+    with contextlib.suppress(DamagedRangeError):
+        log.read(0, max_bytes=1 << 20, upper_offset=6, check_crc=True)
+        log.read(number, max_bytes=1 << 20, upper_offset=6, check_crc=True)
+    assert number == log.damaged_from
+    assert [offset for offset in range(6) if offset != number] == records_around_damage(log)
+
+
 @pytest.mark.parametrize("bit", range(31))
 def test_a_flipped_leader_epoch_is_outvoted_by_the_batches_after_it(bit):
     storage, path = a_log(6, checkpointed=1)
@@ -185,6 +215,16 @@ def test_a_bit_flipped_below_the_recovery_point_is_found_by_the_reader_and_remem
     _, log = reopen(storage)
     assert number == log.damaged_from
     assert [offset for offset in range(6) if offset != number] == records_around_damage(log)
+
+
+def test_damage_right_before_known_damage_hides_nothing_that_lies_behind():
+    storage, path = a_log(6, checkpointed=6)
+    flip(storage, path, 4 * BATCH_BYTES + 70)
+    _, log = reopen(storage)
+    assert [0, 1, 2, 3, 5] == records_around_damage(log)
+    flip(storage, path, 3 * BATCH_BYTES + 70)
+    assert [0, 1, 2, 5] == records_around_damage(log)
+    assert 3 == log.damaged_from
 
 
 def test_a_zeroed_page_in_the_middle_costs_only_what_it_covers():
