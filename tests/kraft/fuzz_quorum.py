@@ -3,14 +3,16 @@
     python -m tests.kraft.fuzz_quorum 1234            # or: a first and a last seed
 
 Message loss, reorder, duplication and stragglers; pauses; partitions, also one-way; crashes that lose unsynced bytes,
-also in the middle of a write; voters that lose their disk; compaction all the time; voter lists of 1, 3 and 5. While it
-runs: one leader per term, one command per index, on all nodes. After healing: AcknowledgedSurvives.
+also in the middle of a write and right after a vote; processes killed, whose unsynced bytes a later power cut takes;
+voters that lose their disk; compaction all the time; voter lists of 1, 3 and 5. While it runs: one leader per term, one
+command per index, on all nodes; a barrier sees what was acknowledged before it. After healing: AcknowledgedSurvives.
 """
 
 import random
 import sys
 
 from kraft.errors import NotLeader, QuorumError
+from kraft.raft_messages import RaftMessage
 from tests.kraft.simulated_cluster import SimulatedCluster, name_of, simulated
 
 MISFORTUNE_S = 8.0
@@ -33,6 +35,8 @@ class Misfortune:
         weather.stragglers = chance.choice([0.0, 0.02, 0.1])
         weather.straggle_s = chance.choice([0.1, 1.5, 5.0])
         weather.latency_s = chance.choice([(0.0005, 0.002), (0.001, 0.05)])
+        self.crashes_after_votes = chance.choice([0.0, 0.1, 0.5])
+        cluster.intercept = self._watch_votes
         self.wipes_seldom = chance.random() < 0.75
         self.calamity_every_s = chance.choice([0.3, 1.0, 2.0])
 
@@ -49,6 +53,8 @@ class Misfortune:
         candidates = leaders if leaders and self.chance.random() < 0.9 else running
         for _ in range(self.chance.randint(1, self.burst) if candidates else 0):
             self._propose(self.chance.choice(candidates).node_id)
+        if candidates and self.chance.random() < 0.1:
+            self.cluster.barrier(self.chance.choice(candidates).node_id)
         self.cluster.at(self.cluster.now + self.chance.random() * 0.02, self._client)
 
     def _propose(self, node_id: int) -> None:
@@ -62,8 +68,8 @@ class Misfortune:
     def _calamity(self) -> None:
         if self.cluster.now >= self.end:
             return
-        often = [self._crash, self._restart, self._clear_up]
-        seldom = [self._cut_power_soon, self._pause, self._partition, self._one_way, self._reconnect, self._wipe]
+        often = [self._crash, self._kill, self._restart, self._clear_up]
+        seldom = [self._stop_in_a_write, self._pause, self._partition, self._one_way, self._reconnect, self._wipe]
         calamities = often + often + (seldom if self.wipes_seldom else [self._wipe] * 3)
         self.chance.choice(calamities)()
         self.cluster.at(self.cluster.now + self.chance.random() * self.calamity_every_s, self._calamity)
@@ -72,16 +78,32 @@ class Misfortune:
         return self.chance.choice(list(self.cluster.nodes))
 
     def _crash(self) -> None:
+        """Power is gone, also where only the process was."""
+        node_id = self._some_node()
+        self.cluster.crash(node_id)
+        self._restart_later(node_id)
+
+    def _kill(self) -> None:
+        """kill -9: what the disk did not sync is read by the next process, and taken by a power cut after that."""
         node_id = self._some_node()
         if self.cluster.nodes[node_id].core is not None:
-            self.cluster.crash(node_id)
+            self.cluster.kill(node_id)
             self._restart_later(node_id)
 
-    def _cut_power_soon(self) -> None:
-        node_id = self._some_node()
-        disk = self.cluster.nodes[node_id].disk
-        disk.cut_power_at = disk.operations + self.chance.randint(1, 30)
-        self._restart_later(node_id)
+    def _watch_votes(self, sender: int, _receiver: int, message: RaftMessage) -> bool:
+        """Who has just given its vote goes down, and comes back soon: before the term is over."""
+        is_vote = message["type"] == "response_vote" and self.cluster.now < self.end
+        if is_vote and self.chance.random() < self.crashes_after_votes:
+            down = self.chance.choice([self.cluster.crash, self.cluster.kill])
+            self.cluster.at(self.cluster.now, lambda: down(sender))
+            self.cluster.at(self.cluster.now + self.chance.random() * 0.1, lambda: self._start(sender))
+        return True
+
+    def _stop_in_a_write(self) -> None:
+        node = self.cluster.nodes[self._some_node()]
+        node.power_stays = self.chance.random() < 0.5
+        node.disk.cut_power_at = node.disk.operations + self.chance.randint(1, 30)
+        self._restart_later(node.node_id)
 
     def _restart_later(self, node_id: int) -> None:
         self.cluster.at(self.cluster.now + self.chance.random() * 3.0, lambda: self._start(node_id))

@@ -37,6 +37,10 @@ class TwoLeadersError(AssertionError):
     """Two nodes led in one term."""
 
 
+class StaleBarrierError(AssertionError):
+    """A barrier was answered by a node that had not applied what was acknowledged before it."""
+
+
 class NodeFailedError(AssertionError):
     """A core stopped although its disk was sound."""
 
@@ -115,6 +119,8 @@ class SimulatedNode:
         self.machine: RecordingMachine | None = None
         self.transport: SimulatedTransport | None = None
         self.paused_until = 0.0
+        self.power_stays = False
+        """What goes down in the middle of a write is the process, not the machine."""
         self.tick_is_due = False
         self.life = 0
         self.failures: list[BaseException] = []
@@ -132,6 +138,7 @@ class SimulatedCluster:
         self.history: dict[int, bytes] = {}
         self.acknowledged: dict[bytes, int] = {}
         self.leaders: dict[int, int] = {}
+        self.barriers = 0
         self.messages: list[tuple[int, int, Any]] | None = None
         self.intercept: Callable[[int, int, Any], bool] = lambda _sender, _receiver, _message: True
         """Called for each message that leaves; False: the test took it away."""
@@ -182,9 +189,21 @@ class SimulatedCluster:
 
     def crash(self, node_id: int) -> None:
         """Power is gone: unsynced bytes are lost, messages to it too."""
+        self.kill(node_id)
+        self.nodes[node_id].disk.crash()
+
+    def kill(self, node_id: int) -> None:
+        """The process is gone: the machine keeps what it wrote, for as long as it has power."""
         node = self.nodes[node_id]
         node.core = node.machine = node.transport = None
-        node.disk.crash()
+        node.disk.close()
+
+    def _down(self, node: SimulatedNode) -> None:
+        """In the middle of a write: with the machine, or by itself."""
+        if node.power_stays:
+            self.kill(node.node_id)
+        else:
+            self.crash(node.node_id)
 
     def wipe(self, node_id: int) -> None:
         """The disk is gone as well; the node comes back formatted anew, under the same id."""
@@ -248,7 +267,7 @@ class SimulatedCluster:
         try:
             wants_more = node.core.tick()
         except PowerCut:
-            self.crash(node.node_id)
+            self._down(node)
             return
         self._check(node)
         if wants_more:
@@ -300,7 +319,7 @@ class SimulatedCluster:
         try:
             node.transport._onMessageReceived(Voter(sender), message)
         except PowerCut:
-            self.crash(receiver)
+            self._down(node)
             return
         self._check(node)
         self.tick_soon(node)
@@ -321,6 +340,22 @@ class SimulatedCluster:
                 refused.append(error)
 
         node.core.propose(command, outcome)
+        self.tick_soon(node)
+
+    def barrier(self, node_id: int) -> None:
+        """Ask this node for a barrier; where it answers, it must have applied all that was acknowledged before."""
+        node = self.nodes[node_id]
+        assert node.core is not None
+        seen, machine = max(self.acknowledged.values(), default=0), node.machine
+
+        def outcome(_answer: object, error: QuorumError | None) -> None:
+            if error is None:
+                self.barriers += 1
+                assert machine is not None
+                if len(machine.applied) < seen:
+                    raise StaleBarrierError(f"node {node_id} has applied {len(machine.applied)} commands of {seen}")
+
+        node.core.barrier(outcome)
         self.tick_soon(node)
 
     def leader(self) -> int:

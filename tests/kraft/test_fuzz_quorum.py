@@ -33,3 +33,4 @@ def test_the_schedules_elect_commit_and_recover():
     clusters = [run_seed(seed) for seed in range(10)]
     assert sum(len(cluster.acknowledged) for cluster in clusters) > 1_000
     assert sum(max(cluster.leaders) for cluster in clusters) > 20
+    assert sum(cluster.barriers for cluster in clusters) > 100
