@@ -7,6 +7,7 @@ not hold up the loop; whoever asks for a partition first gets it made at once. I
   does a replica that the image assigns to other brokers: its partition was moved.
 - S3/S19: a replica on a failed disk is said to be lost as long as the image counts on it.
 - S18: a damaged log neither leads nor follows before the image counts it nowhere; then it begins anew.
+- L1: what a full disk refuses is tried again; nobody else says when there is room.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from metadata.image import Image, Partition, Topic
 from wire.errors import ErrorCode, RefusedError
 
 SLICE_S = 0.005
+TRY_AGAIN_S = 5.0
 
 MakeReplica = Callable[[PartitionLog], Replica]
 
@@ -63,6 +65,8 @@ class Reconciler:
         self._counted_in_vain = counted_in_vain
         self._due: dict[tuple[UUID, int], None] = {}
         self._slice: asyncio.Handle | None = None
+        self._refused: set[tuple[UUID, int]] = set()
+        self._next_try: asyncio.Handle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = logger()
@@ -96,9 +100,10 @@ class Reconciler:
         """This process stops: nothing is made or led any more."""
         self.unregistered()
         self._due.clear()
-        if self._slice is not None:
-            self._slice.cancel()
-            self._slice = None
+        for handle in (self._slice, self._next_try):
+            if handle is not None:
+                handle.cancel()
+        self._slice = self._next_try = None
 
     def resign(self, partitions: Iterable[tuple[UUID, int]]) -> None:
         """Neither lead nor follow these, whatever the metadata says: their disk failed (S19), or this process stops."""
@@ -204,13 +209,22 @@ class Reconciler:
             try:
                 self._reconcile(topic_id, partition)
             except RefusedError as refused:
-                self._log.error(
-                    "partition not served", topic_id=str(topic_id), partition=partition, reason=str(refused)
-                )
+                self._try_again((topic_id, partition), refused)
         if self._due:
             self._slice = self._loop.call_soon(self._work)
         else:
             self._idle.set()
+
+    def _try_again(self, key: tuple[UUID, int], reason: RefusedError | OSError) -> None:
+        self._log.error("partition not served", topic_id=str(key[0]), partition=key[1], reason=str(reason))
+        self._refused.add(key)
+        if self._next_try is None:
+            self._next_try = self._loop.call_later(TRY_AGAIN_S, self._look_at_refused)
+
+    def _look_at_refused(self) -> None:
+        self._next_try = None
+        refused, self._refused = self._refused, set()
+        self._look_at(refused)
 
     def _reconcile(self, topic_id: UUID, partition: int) -> None:
         topic = self._image.topics.get(topic_id)
@@ -255,8 +269,8 @@ class Reconciler:
         self._fetchers.unfollow(replica.key)  # S11: what is asked for now is not for the log that begins anew
         try:
             replica.truncate_fully_and_start_at(log.log_start_offset)
-        except OSError as error:
-            self._log.error("damaged replica not dropped", log=log.name, reason=str(error))
+        except (OSError, RefusedError) as error:
+            self._try_again(replica.key, error)
             return False
         return log.damaged_from is None
 

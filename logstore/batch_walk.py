@@ -122,6 +122,8 @@ def scan_batches(
         if batch.next_offset > end_offset:
             raise BrokenBatchError(position, f"offsets up to {batch.next_offset - 1} where all end below {end_offset}")
         if batch.base_offset > expected_offset:
+            if batch.next_offset - expected_offset >= OFFSET_SPAN:
+                raise BrokenBatchError(position, f"offset {batch.base_offset}, too far beyond {expected_offset}")
             _check_hole(read_at, position, end, batch, expected_offset)
         yield position, batch
         expected_offset = batch.next_offset

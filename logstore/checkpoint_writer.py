@@ -23,7 +23,7 @@ from logstore.leader_epochs import FILE_NAME as LEADER_EPOCHS_FILE
 from logstore.storage import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from logstore.checkpoints import PartitionKey, RecoveryPoint
     from logstore.flusher import Job
@@ -38,10 +38,21 @@ FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
 class _Checkpoint:
     """What is to be written, captured at one moment; `write` may run in any thread."""
 
-    __slots__ = ("compacted_logs", "epoch_logs", "error", "files", "job", "producer_logs", "snapshots", "storage")
+    __slots__ = (
+        "compacted_logs",
+        "epoch_logs",
+        "error",
+        "files",
+        "job",
+        "keys",
+        "producer_logs",
+        "snapshots",
+        "storage",
+    )
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, keys: Iterable[PartitionKey]) -> None:
         self.storage = storage
+        self.keys = frozenset(keys)
         self.files: dict[str, bytes] = {}
         self.epoch_logs: list[PartitionLog] = []
         self.snapshots: dict[str, ProducerState] = {}
@@ -83,6 +94,8 @@ class CheckpointWriter:
         self._logs = logs
         self._submit = submit
         self._post = post
+        self.keys: frozenset[PartitionKey] = frozenset()
+        """Of whom the files may say something: also of logs that are not there any more."""
         self._written: dict[str, bytes] = {}
         self._running: _Checkpoint | None = None
         self._is_due = False
@@ -138,6 +151,7 @@ class CheckpointWriter:
 
     def _is_written(self, checkpoint: _Checkpoint) -> bool:
         if checkpoint.error is None:
+            self.keys = checkpoint.keys
             self._written.update({path: data for path, data in checkpoint.files.items() if path in self._paths()})
             for log, point in checkpoint.compacted_logs:
                 log.compaction.written_point = point
@@ -165,7 +179,8 @@ class CheckpointWriter:
 
     def _capture(self) -> _Checkpoint:
         """The files that differ from what is on disk, in the order in which they must be written."""
-        checkpoint = _Checkpoint(self._disk.storage)
+        checkpoint = _Checkpoint(self._disk.storage, self._logs)
+        self.keys |= checkpoint.keys
         files = checkpoint.files
         lines: list[tuple[str, str, str, str]] = []
         for log in self._logs.values():

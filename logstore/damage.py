@@ -73,6 +73,16 @@ def note_damage(log: PartitionLog, segment: Segment, broken: BrokenBatchError) -
     mark_damaged(log, gap.offset)
 
 
+def note_missing_end(log: PartitionLog, segment: Segment) -> None:
+    """A segment ends before the next one begins, in a log without holes: batches that were synced are gone (S18)."""
+    offset, size_bytes = segment.base_offset, segment.size_bytes
+    for head in segment.heads(0, offset):
+        offset = head.next_offset
+    log.positions = None
+    add_gaps([segment], [Gap(segment.base_offset, size_bytes, size_bytes, offset, segment.next_offset)])
+    mark_damaged(log, offset)
+
+
 def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int | None, max_message_bytes: int) -> Gap:
     """The broken batch that made somebody stumble; it reaches to `end_offset` where nothing intact follows it.
 

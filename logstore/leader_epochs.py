@@ -54,9 +54,7 @@ class LeaderEpochs:
         self.is_dirty = True
 
     def learn(self, epoch: int, start_offset: int) -> None:
-        """A batch found on disk was written in `epoch`. The CRC does not cover that field: where epochs seem to fall,
-        the higher one was wrong.
-        """
+        """Batches found on disk were written in `epoch`, so epochs above it that seemed to begin before were not."""
         while self._entries and self._entries[-1].epoch > epoch:
             self._entries.pop()
         self.assign(epoch, start_offset)
@@ -108,6 +106,42 @@ class LeaderEpochs:
                 raise CheckpointError(f"leader epochs do not increase at {line!r}")
             entries.append(EpochStart(epoch, start_offset))
         return cls(entries)
+
+
+class EpochScan:
+    """Learns the epochs of batches that are read from a disk, in order.
+
+    No CRC covers a batch's leader epoch (KIP-98). One that differs from that of the batch before counts only if the
+    batch behind it bears it out: a flipped bit neither moves the start of an epoch nor begins one.
+    """
+
+    __slots__ = ("_due", "_epochs")
+
+    def __init__(self, epochs: LeaderEpochs) -> None:
+        self._epochs = epochs
+        self._due: EpochStart | None = None
+
+    def found(self, epoch: int, start_offset: int) -> None:
+        """The next batch: its epoch, and where that would begin."""
+        self._judge(epoch)
+        self._due = EpochStart(epoch, start_offset) if epoch != self._epochs.latest else None
+
+    def end(self) -> None:
+        """No batch follows: a rise of the last one is believed, a fall is not."""
+        self._judge(None)
+        self._due = None
+
+    def _judge(self, following: int | None) -> None:
+        if self._due is None:
+            return
+        epoch, start_offset = self._due
+        latest = self._epochs.latest if self._epochs.latest is not None else NO_EPOCH
+        if epoch > latest and following is not None and following < epoch:
+            epoch = max(following, latest)  # it seems higher than it was; at most what follows has begun here
+        elif epoch < latest and (following is None or following >= latest):
+            return
+        if epoch > NO_EPOCH:
+            self._epochs.learn(epoch, start_offset)
 
 
 def load_leader_epochs(storage: Storage, folder: str) -> LeaderEpochs | None:

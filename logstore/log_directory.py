@@ -134,7 +134,7 @@ class LogDirectory:
         points, producers_ends, tail_may_be_torn = self._read_recovery_points(names)
         start_offsets = self._read_offsets(LOG_START_FILE)
         high_watermarks = self._read_offsets(HIGH_WATERMARK_FILE)
-        clean_ends = self._read_clean_ends()
+        clean_ends = self._read_clean_ends(names)
         for name in names:
             if name.endswith(DELETED_SUFFIX):
                 self._remove_later(f"{self.path}/{name}")
@@ -155,6 +155,7 @@ class LogDirectory:
                 clean_end_offset=0 if clean_ends is None else clean_ends.get(key),
             )
         self.vanished = tuple(key for key, point in points.items() if point.offset and key not in self.logs)
+        self._checkpoints.keys = frozenset({*points, *start_offsets, *high_watermarks, *(clean_ends or ())})
         self._begin_unclean(names)
 
     def _begin_unclean(self, names: list[str]) -> None:
@@ -187,8 +188,10 @@ class LogDirectory:
         except (CheckpointError, IndexError):
             return {}
 
-    def _read_clean_ends(self) -> dict[PartitionKey, int] | None:
+    def _read_clean_ends(self, names: list[str]) -> dict[PartitionKey, int] | None:
         """How far logs are clean that are or were compacted; None where nobody can tell which those are."""
+        if CLEANER_FILE not in names and RECOVERY_POINT_FILE in names:
+            return None  # lost: they are always written together
         try:
             found = read_offsets(self._storage, f"{self.path}/{CLEANER_FILE}")
             return {key: numbers[0] for key, numbers in found.items()}
@@ -246,6 +249,7 @@ class LogDirectory:
             ),
             damaged_from=recovery.damaged_from,
         )
+        log.sync_later(paths=[], directories=[folder])  # a killed process may have left names that nobody synced
         if recovery.leader_epochs is not None:
             log.leader_epochs = recovery.leader_epochs
         if recovery.unsynced and recovery.damaged_from is None:
@@ -268,6 +272,8 @@ class LogDirectory:
             return log
         if self._disk.failure is not None:
             self._disk.refuse_offline()
+        if (topic_id, partition) in self._checkpoints.keys:
+            self._disk.write_checkpoints(must_succeed=True)  # S3, S18: they tell of a log that lay here before
         name = PartitionName(topic_id, topic_name, partition)
         folder = f"{self.path}/{folder_name(topic_id, topic_name, partition)}"
         metadata_path = self._make_folder(folder, name)

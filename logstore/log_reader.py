@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from crc32c import crc32c
 
-from logstore.batch_walk import BATCH_LENGTH_MIN, LENGTH_END, BatchHead, BrokenBatchError
-from logstore.damage import mark_damaged, note_damage
+from logstore.batch_walk import BASE_OFFSET_BYTES, BATCH_LENGTH_MIN, LENGTH_END, BatchHead, BrokenBatchError
+from logstore.damage import mark_damaged, note_damage, note_missing_end
 from logstore.disk import read_refusal
 from logstore.log_answers import DamagedRangeError, LogSlice, OffsetOutOfRangeError, TimestampOffset
 from wire.record_batch import ATTRIBUTES_AT, HEADER_BYTES, RecordBatch
@@ -84,7 +84,7 @@ def _read_segment(log: PartitionLog, segment: Segment, request: ReadRequest) -> 
     position = _known_position(log, segment, offset)
     reads_on = position is not None
     if position is None:
-        position = _position(segment, offset, log.name)
+        position = _position(log, segment, offset)
     if position is None:
         return None
     end = segment.size_bytes
@@ -119,13 +119,18 @@ def _known_position(log: PartitionLog, segment: Segment, offset: int) -> int | N
     return None
 
 
-def _position(segment: Segment, offset: int, log_name: str) -> int | None:
+def _position(log: PartitionLog, segment: Segment, offset: int) -> int | None:
     """Where the batch of `offset` begins, or the first after it; None where the segment ends before."""
     for gap in segment.gaps:
         if gap.offset <= offset < gap.next_offset:
-            raise DamagedRangeError(log_name, offset=gap.offset, next_offset=gap.next_offset)
+            raise DamagedRangeError(log.name, offset=gap.offset, next_offset=gap.next_offset)
     head = segment.locate(offset)
-    return None if head is None else head.position
+    if head is not None:
+        return head.position
+    if segment.may_have_holes or offset >= segment.next_offset:
+        return None
+    note_missing_end(log, segment)
+    return _position(log, segment, offset)
 
 
 def _remember(log: PartitionLog, next_offset: int, segment: Segment, position: int) -> None:
@@ -141,8 +146,8 @@ def _measure(data: bytes, position: int, end: int, request: ReadRequest, *, segm
     """(bytes, next offset) of the whole batches in `data` that end below the upper offset; asserts their bounds."""
     offset, upper_offset = request.offset, request.upper_offset
     check_crc, holes, end_offset = request.check_crc, segment.may_have_holes, segment.next_offset
-    at = 0
-    expected = 0
+    at = last_at = 0
+    expected, is_after_hole = offset, False
     data_bytes = len(data)
     unpack = _PREFIX.unpack_from
     while at + HEADER_BYTES <= data_bytes:
@@ -153,7 +158,8 @@ def _measure(data: bytes, position: int, end: int, request: ReadRequest, *, segm
             raise BrokenBatchError(position + at, f"no batch: magic {magic}, length {length}")
         if (
             next_offset > end_offset
-            or (at and base_offset != expected and not (holes and base_offset > expected))
+            or (base_offset > expected and not holes)
+            or (at and base_offset < expected)
             or next_offset <= offset
         ):
             raise BrokenBatchError(position + at, f"offset {base_offset} is not due here")
@@ -161,8 +167,17 @@ def _measure(data: bytes, position: int, end: int, request: ReadRequest, *, segm
             break
         if check_crc and crc32c(memoryview(data)[at + ATTRIBUTES_AT : at + size_bytes]) != crc:
             raise BrokenBatchError(position + at, "the CRC does not match the bytes")
+        last_at, is_after_hole = at, base_offset > expected
         at += size_bytes
         expected = next_offset
+    if is_after_hole and position + at < end:
+        following = data[at : at + BASE_OFFSET_BYTES]
+        if len(following) < BASE_OFFSET_BYTES:
+            following = segment.read_at(min(BASE_OFFSET_BYTES, end - position - at), position + at)
+        if int.from_bytes(following, "big") < expected:  # no CRC covers an offset: after a hole the next one tells
+            raise BrokenBatchError(
+                position + last_at, f"offsets up to {expected - 1}, and the next batch begins before"
+            )
     return at, expected
 
 

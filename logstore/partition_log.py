@@ -11,6 +11,7 @@ Invariants: offsets are given once (S12), leader epochs never fall (S4), nothing
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from logstore.checkpoints import PartitionKey, RecoveryPoint
@@ -327,9 +328,9 @@ class PartitionLog:
     def restart_at(self, offset: int) -> None:
         """After all segments went: an empty log whose next offset is `offset`, as its file's name remembers."""
         assert not len(self.segments)
-        self.segments.add(self.new_segment(offset))
-        self.disk.storage.fsync_directory(self.folder)
         self.log_start_offset = self.log_end_offset = self.durable_end_offset = self.high_watermark = offset
+        self.segments.add(self.new_segment(offset))
+        self.disk.attempt(partial(self.disk.storage.fsync_directory, self.folder))
 
     # ---- durability
 
@@ -475,7 +476,7 @@ class PartitionLog:
 
     @property
     def has_cleaner_line(self) -> bool:
-        return self.config.compacts or self.compaction.may_have_holes
+        return self.config.compacts or self.compaction.may_have_holes or self.compaction.holes_are_written
 
     def flush_indexes(self) -> None:
         active = self.segments.active

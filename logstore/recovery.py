@@ -16,7 +16,7 @@ from logstore.checkpoints import RecoveryPoint
 from logstore.damage import FILE_NAME as DAMAGE_FILE
 from logstore.damage import BrokenHeadersError, Gap, add_gaps, find_gap, load_gaps, next_intact, save_gaps
 from logstore.disk import DELETED_SUFFIX, Disk
-from logstore.leader_epochs import LeaderEpochs, load_leader_epochs
+from logstore.leader_epochs import EpochScan, LeaderEpochs, load_leader_epochs
 from logstore.log_producers import LogProducers
 from logstore.producer_snapshots import snapshot_offsets
 from logstore.segment import LOG_SUFFIX, Segment
@@ -64,6 +64,7 @@ class Recovery:
         self.producers = LogProducers(disk, folder, snapshots=[], end_offset=0)
         self.unsynced: list[Segment] = []
         self.leader_epochs: LeaderEpochs | None = None
+        self._epoch_scan = EpochScan(LeaderEpochs())
         self.log_end_offset = 0
         self.recovery_point = point or RecoveryPoint(0, 0, 0)
         self.damaged_from: int | None = None
@@ -134,6 +135,7 @@ class Recovery:
         first, position, offset = self._scan_start()
         self.leader_epochs = known_leader_epochs(self._disk.storage, self._folder, self.segments[: first + 1], offset)
         self.leader_epochs.truncate_from_end(offset)
+        self._epoch_scan = EpochScan(self.leader_epochs)
         self._begin_with_producers(self.segments[: first + 1], offset, position)
         index = first
         while index < len(self.segments):
@@ -149,6 +151,8 @@ class Recovery:
                 offset = max(offset, segment.base_offset)
             offset = self._scan_segment(index, position, offset)
             index += 1
+        self._epoch_scan.end()
+        self.leader_epochs.truncate_from_end(offset)
         self.log_end_offset = offset
         self._check_reaches_recovery_point()
         self.unsynced = [segment for segment in self.segments[first:] if segment.size_bytes]
@@ -207,8 +211,7 @@ class Recovery:
 
     def _note(self, segment: Segment, position: int, batch: RecordBatch, due_offset: int) -> None:
         segment.note_batch(position, batch.base_offset, batch.max_timestamp)
-        assert self.leader_epochs is not None
-        self.leader_epochs.learn(batch.partition_leader_epoch, due_offset)
+        self._epoch_scan.found(batch.partition_leader_epoch, due_offset)
         self.producers.scanned(batch, is_after_hole=batch.base_offset > due_offset)
 
     def _next_base(self, index: int) -> int | None:
@@ -262,18 +265,21 @@ def known_leader_epochs(
 
 def _epochs_from_headers(segments: Sequence[Segment] | Segments, end_offset: int) -> LeaderEpochs:
     epochs = LeaderEpochs()
+    scan = EpochScan(epochs)
     due_offset = -1
     for segment in segments:
         try:
             for head in segment.heads(0, segment.base_offset):
                 if head.base_offset >= end_offset:
+                    scan.end()
                     return epochs
                 # As a follower does: what was compacted away at an epoch's start counts as its own (S5).
                 is_after_hole = segment.may_have_holes and 0 <= due_offset < head.base_offset
-                epochs.learn(head.leader_epoch, due_offset if is_after_hole else head.base_offset)
+                scan.found(head.leader_epoch, due_offset if is_after_hole else head.base_offset)
                 due_offset = head.next_offset
         except BrokenBatchError:
             due_offset = -1
+    scan.end()
     return epochs
 
 

@@ -365,6 +365,8 @@ class Segment:
             raise _IndexError
         try:
             for head in self.heads(position, self.base_offset + (entry[0] if entry else 0)):
+                if head.position == position and entry and head.base_offset != self.base_offset + entry[0]:
+                    raise _IndexError
                 if head.next_offset > offset:
                     return head
                 if entry and head.position - position > INDEX_SLACK * self.index_interval_bytes:

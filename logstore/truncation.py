@@ -97,8 +97,12 @@ def _secure_names(log: PartitionLog) -> None:
 
 def _lower_recovery_point(log: PartitionLog, point: RecoveryPoint) -> None:
     if point.offset < log.recovery_point.offset:
-        log.recovery_point = point
-        log.disk.write_checkpoints(must_succeed=True)
+        known, log.recovery_point = log.recovery_point, point
+        try:
+            log.disk.write_checkpoints(must_succeed=True)
+        except BaseException:
+            log.recovery_point = known  # whoever tries again must write it before it cuts
+            raise
 
 
 def _discard_from(log: PartitionLog, base_offset: int) -> None:

@@ -14,6 +14,9 @@ from broker.errors import OutcomeUnknownError
 from broker.node import Node  # noqa: TC001 - one place for imports, as everywhere
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
 from logstore.damage import mark_damaged
+from logstore.disk import storage_refusal
+from logstore.log_directory import LogDirectory
+from logstore.partition_log import PartitionLog
 from metadata.image import Partition
 from metadata.requests import (
     AlterConfigsRequest,
@@ -259,6 +262,50 @@ async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_it
         await three.all_in_sync(topic_id)
         assert three.nodes[damaged].failure is None
         assert [*(b"%d" % n for n in range(10)), b"x"] == values_of(replica)
+
+
+async def test_l1_what_a_full_disk_refused_is_made_when_there_is_room(tmp_path: Path, monkeypatch) -> None:
+    """Nothing else happens to the partition meanwhile: nobody says that there is room."""
+    monkeypatch.setattr("broker.reconciler.TRY_AGAIN_S", 0.1)
+    create_log, full = LogDirectory.create_log, True
+
+    def create_log_or_refuse(directory, *arguments):
+        if full and "node-3" in directory.path:
+            raise storage_refusal("no space for the folder")
+        return create_log(directory, *arguments)
+
+    monkeypatch.setattr(LogDirectory, "create_log", create_log_or_refuse)
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await until(lambda: 3 not in three.state(topic_id).in_sync_replicas)
+        full = False
+        await three.all_in_sync(topic_id)
+
+
+async def test_l1_a_damaged_replica_that_had_no_room_to_begin_anew_does_so_later(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("broker.reconciler.TRY_AGAIN_S", 0.1)
+    begin_anew, refusals = PartitionLog.truncate_fully_and_start_at, 3
+
+    def begin_anew_or_refuse(log, offset):
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise storage_refusal("no space to write the checkpoints")
+        begin_anew(log, offset)
+
+    monkeypatch.setattr(PartitionLog, "truncate_fully_and_start_at", begin_anew_or_refuse)
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
+        await three.send(topic_id, b"a")
+        damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
+        replica = three.nodes[damaged].replica(topic_id, 0)
+        await until(lambda: replica.log.log_end_offset == 1)
+        mark_damaged(replica.log, 0)
+        three.nodes[damaged]._damaged(replica)
+        await until(lambda: replica.log.damaged_from is None)
+        assert refusals == 0
+        await three.all_in_sync(topic_id)
+        assert [b"a"] == values_of(replica)
 
 
 async def test_s1_s18_a_broker_whose_folder_was_deleted_is_not_elected_with_nothing(tmp_path: Path) -> None:

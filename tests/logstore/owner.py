@@ -9,7 +9,7 @@ from logstore.log_config import LogConfig
 from logstore.log_directory import LogDirectory
 from logstore.partition_log import PartitionLog
 from logstore.storage import Storage
-from wire.record_batch import build_batch, check_batches, iterate_batches
+from wire.record_batch import build_batch, check_batches, iterate_batches, stamp
 
 TOPIC_ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
 
@@ -67,6 +67,16 @@ def batch(values: list[bytes], *, timestamp_ms: int = 1000, step_ms: int = 1) ->
 def append(log: PartitionLog, values: list[bytes], *, timestamp_ms: int = 1000, epoch: int = 1, now_ms: int = 0):
     buffer = batch(values, timestamp_ms=timestamp_ms)
     return log.append(buffer, check_batches(buffer, max_batch_bytes=1 << 20), leader_epoch=epoch, now_ms=now_ms)
+
+
+def copied(numbers: range, *, epoch: int = 1) -> bytearray:
+    """What a leader sends: batches of one record `record-NN` each, at these offsets."""
+    sent = bytearray()
+    for number in numbers:
+        one = batch([b"record-%02d" % number])
+        stamp(one, 0, base_offset=number, leader_epoch=epoch)
+        sent += one
+    return sent
 
 
 def read_all(log: PartitionLog, start: int | None = None, *, max_bytes: int = 1 << 20) -> list[tuple[int, bytes]]:

@@ -107,7 +107,7 @@ class SimulatedStorage:
         self._handles: dict[int, tuple[SimulatedFile, str]] = {}
         self._next_handle = 3
         self._locks: dict[int, str] = {}
-        self._faults: list[tuple[str, str, int, int]] = []
+        self._faults: list[tuple[str, str, int, range]] = []
         self._short_bytes: int | None = None
         self._as_of: dict[SimulatedFile, int] | None = None
 
@@ -124,8 +124,9 @@ class SimulatedStorage:
         self._faults.clear()
         self._short_bytes = None
 
-    def fail(self, operation: str, error_number: int, *, path: str = "", times: int = 1) -> None:
-        self._faults.append((operation, path, error_number, times))
+    def fail(self, operation: str, error_number: int, *, path: str = "", times: int = 1, after: int = 0) -> None:
+        """So many of the next calls with `path` in their path fail, once `after` others have been made."""
+        self._faults.append((operation, path, error_number, range(after, after + times)))
 
     def shorten(self, size_bytes: int) -> None:
         self._short_bytes = size_bytes
@@ -312,13 +313,13 @@ class SimulatedStorage:
 
     def _enter(self, operation: str, path: str) -> None:
         self.calls.append((operation, path))
-        for index, (name, part, error_number, times) in enumerate(self._faults):
+        for index, (name, part, error_number, due) in enumerate(self._faults):
             if name == operation and part in path:
-                if times <= 1:
-                    del self._faults[index]
-                else:
-                    self._faults[index] = (name, part, error_number, times - 1)
-                raise OSError(error_number, os.strerror(error_number), path)
+                self._faults[index] = name, part, error_number, range(max(due.start - 1, 0), due.stop - 1)
+                if due.start == 0:
+                    if due.stop == 1:
+                        del self._faults[index]
+                    raise OSError(error_number, os.strerror(error_number), path)
 
     def _of(self, handle: int) -> tuple[SimulatedFile, str]:
         if handle not in self._handles:

@@ -7,6 +7,7 @@ import pytest
 from logstore.log_config import LogConfig
 from logstore.offset_index import OffsetIndex
 from logstore.time_index import TimeIndex
+from tests.logstore.damaged_logs import BATCH_BYTES, a_log, flip, reopen
 from tests.logstore.owner import TOPIC_ID, Owner, append, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
 
@@ -143,3 +144,18 @@ def test_timestamps_in_the_index_only_grow():
     for timestamp, offset in ((10, 0), (30, 1), (20, 2), (30, 3), (31, 4), (-1, 5)):
         index.append_if_later(timestamp, offset)
     assert [(10, 0), (30, 1), (31, 4)] == index.entries()
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_flipped_bit_in_the_index_of_a_compacted_log_hides_nothing(bit):
+    """Where offsets may have holes, only the key itself says that the entry is another batch's."""
+    config = LogConfig(cleanup_policy="compact", index_interval_bytes=300, segment_bytes=20 * BATCH_BYTES)
+    storage, path = a_log(30, checkpointed=30, config=config)
+    index = path.replace(".log", ".index")
+    entries = len(storage.file(index).live) // 8
+    assert entries >= 3
+    for position in range(entries * 2):
+        storage, path = a_log(30, checkpointed=30, config=config)
+        flip(storage, index, position * 4 + 3 - bit // 8, bit % 8)
+        _, log = reopen(storage, config)
+        assert [*range(20)] == [log.read(start, max_bytes=1, upper_offset=30).base_offset for start in range(20)]

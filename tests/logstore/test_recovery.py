@@ -1,60 +1,20 @@
 """What a start finds after the worst stops: torn tails are cut, damage is kept and said, nothing acknowledged is lost
 (S18, S1), and only what lies beyond the recovery point is read."""
 
-import contextlib
-from dataclasses import replace
 from random import Random
 
 import pytest
 
 from logstore.log_answers import DamagedRangeError
 from logstore.log_config import LogConfig
+from tests.logstore.damaged_logs import BATCH_BYTES, CONFIG, a_log, cut_file, flip, records_around_damage, reopen
 from tests.logstore.owner import TOPIC_ID, Owner, append, batch, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
 from wire.errors import ErrorCode, RefusedError
 
-CONFIG = LogConfig(index_interval_bytes=100)
-BATCH_BYTES = len(batch([b"record-00"]))
-
-
-def a_log(records=6, *, checkpointed=0, config=CONFIG):
-    """Storage with a log of one-record batches, the first `checkpointed` of them below the recovery point."""
-    storage = SimulatedStorage()
-    owner = Owner(storage).open(config)
-    log = owner.log(config=config)
-    for index in range(records):
-        if index == checkpointed:
-            owner.settle()
-            owner.directory.checkpoint()
-            owner.settle()
-        append(log, [b"record-%02d" % index], epoch=1 + index // 3)
-    owner.settle()
-    if checkpointed == records:
-        owner.directory.checkpoint()
-        owner.settle()
-    storage.kill()
-    return storage, log.segments[0].file.path
-
-
-def reopen(storage, config=CONFIG):
-    owner = Owner(storage).open(config)
-    return owner, owner.directory.logs[TOPIC_ID, 0]
-
 
 def expected(*numbers):
     return [(number, b"record-%02d" % number) for number in numbers]
-
-
-def cut_file(storage, path, size_bytes):
-    file = storage.file(path)
-    del file.live[size_bytes:]
-    file.sync()
-
-
-def flip(storage, path, position, bit=0):
-    file = storage.file(path)
-    file.live[position] ^= 1 << bit
-    file.sync()
 
 
 def readable(log):
@@ -70,22 +30,6 @@ def readable(log):
             continue
         found += got
         break
-    return found
-
-
-def records_around_damage(log):
-    """Like `readable`, but slice by slice, so that a gap in the middle is met."""
-    found, offset = [], log.log_start_offset
-    while offset < log.log_end_offset:
-        try:
-            got = log.read(offset, max_bytes=1, upper_offset=log.log_end_offset, check_crc=True)
-        except DamagedRangeError as damaged:
-            assert ErrorCode.CORRUPT_MESSAGE is damaged.code  # noqa: PT017 - the loop goes on
-            assert damaged.offset <= offset < damaged.next_offset  # noqa: PT017 - the loop goes on
-            offset = damaged.next_offset
-            continue
-        found.append(got.base_offset)
-        offset = got.next_offset
     return found
 
 
@@ -152,44 +96,6 @@ def test_a_bit_flipped_in_the_middle_beyond_the_recovery_point_loses_one_batch_a
     _, log = reopen(storage)
     assert 3 == log.damaged_from, "a restart does not forget"
     assert [0, 1, 2, 4, 5] == records_around_damage(log)
-
-
-@pytest.mark.parametrize("bit", range(2, 62))
-def test_s18_in_a_compacted_log_a_flipped_base_offset_is_told_by_the_batch_after_it(bit):
-    """No CRC covers a base offset, and holes are allowed there: what follows is neither damage nor a torn tail."""
-    config = replace(CONFIG, cleanup_policy="compact")
-    storage, path = a_log(6, checkpointed=2, config=config)
-    flip(storage, path, 3 * BATCH_BYTES + 7 - bit // 8, bit=bit % 8)
-    owner, log = reopen(storage, config)
-    assert (3, 6) == (log.damaged_from, log.log_end_offset)
-    assert [0, 1, 2, 4, 5] == records_around_damage(log)
-    owner.close()
-    _, log = reopen(storage, config)
-    assert [0, 1, 2, 4, 5] == records_around_damage(log)
-
-
-@pytest.mark.parametrize("number", [1, 5])
-@pytest.mark.parametrize("bit", [3, 40])
-def test_s18_a_flipped_base_offset_in_a_compacted_log_is_damage_to_its_readers(number, bit):
-    config = replace(CONFIG, cleanup_policy="compact")
-    storage, path = a_log(6, checkpointed=6, config=config)
-    flip(storage, path, number * BATCH_BYTES + 7 - bit // 8, bit=bit % 8)
-    _, log = reopen(storage, config)
-    with contextlib.suppress(DamagedRangeError):
-        log.read(0, max_bytes=1 << 20, upper_offset=6, check_crc=True)
-        log.read(number, max_bytes=1 << 20, upper_offset=6, check_crc=True)
-    assert number == log.damaged_from
-    assert [offset for offset in range(6) if offset != number] == records_around_damage(log)
-
-
-@pytest.mark.parametrize("bit", range(31))
-def test_a_flipped_leader_epoch_is_outvoted_by_the_batches_after_it(bit):
-    storage, path = a_log(6, checkpointed=1)
-    flip(storage, path, 2 * BATCH_BYTES + 15 - bit // 8, bit=bit % 8)
-    _, log = reopen(storage)
-    assert 2 == log.leader_epochs.latest
-    assert 2 == log.leader_epochs.epoch_for(5)
-    append(log, [b"next"], epoch=3)
 
 
 def test_a_bit_flipped_in_the_last_batch_beyond_the_recovery_point_is_a_torn_tail():
@@ -403,3 +309,22 @@ def test_a_checkpoint_of_a_relaxed_topic_makes_nothing_readable_before_it_is_syn
     owner.settle()
     assert 6 == log.high_watermark == log.durable_end_offset
     assert expected(*range(log_start_offset, 6)) == [one for one in read_all(log) if one[0] >= log_start_offset]
+
+
+@pytest.mark.parametrize(("how", "lost"), [("one batch", 7), ("all batches", 4), ("the file", 4)])
+def test_s18_a_sealed_segment_that_lost_what_was_synced_is_damage_to_its_readers(how, lost):
+    config = LogConfig(segment_bytes=4 * BATCH_BYTES)
+    storage, path = a_log(12, checkpointed=12, config=config)
+    middle = path.replace("0.log", "4.log")
+    if how == "the file":
+        storage.unlink(middle)
+    else:
+        cut_file(storage, middle, 3 * BATCH_BYTES if how == "one batch" else 0)
+    owner, log = reopen(storage, config)
+    kept = [*range(lost), *range(8, 12)]
+    assert kept == records_around_damage(log)
+    assert lost == log.damaged_from
+    owner.close()
+    _, log = reopen(storage, config)
+    assert lost == log.damaged_from
+    assert kept == records_around_damage(log)

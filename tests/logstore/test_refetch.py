@@ -1,14 +1,14 @@
 """A damaged replica that is copied anew from its leader is whole afterwards, whatever happens on the way (S10, S18)."""
 
+import errno
 from random import Random
 
 import pytest
 
 from logstore.log_config import LogConfig
-from tests.logstore.owner import TOPIC_ID, Owner, append, batch, read_all
+from tests.logstore.owner import TOPIC_ID, Owner, append, batch, copied, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
 from wire.errors import ErrorCode, RefusedError
-from wire.record_batch import stamp
 
 ONE_BATCH = len(batch([b"record-00"]))
 CONFIG = LogConfig(segment_bytes=4 * ONE_BATCH, index_interval_bytes=100)
@@ -40,12 +40,7 @@ def a_damaged_log(*, position: int = ONE_BATCH + 65, segment: int = 0):
 
 def fetched(first: int) -> bytes:
     """What the leader sends: all from `first` on."""
-    sent = bytearray()
-    for index in range(first, RECORDS):
-        one = batch([b"record-%02d" % index])
-        stamp(one, 0, base_offset=index, leader_epoch=1)
-        sent += one
-    return bytes(sent)
+    return bytes(copied(range(first, RECORDS)))
 
 
 def expected(first: int):
@@ -184,3 +179,113 @@ def test_a_segment_whose_first_batch_rotted_is_written_behind_as_before():
     with pytest.raises(RefusedError):
         read_all(log)
     assert 0 == log.damaged_from
+
+
+def test_a_log_that_had_no_room_to_begin_anew_claims_nothing_that_it_lost():
+    storage, _, log = a_damaged_log()
+    storage.fail("open", errno.ENOSPC, path="00100.log")
+    with pytest.raises(RefusedError, match="no space"):
+        log.truncate_fully_and_start_at(100)
+    assert (100, 100, 100) == (log.log_start_offset, log.log_end_offset, log.durable_end_offset)
+    log.truncate_fully_and_start_at(0)
+    log.append_replicated(fetched(0), now_ms=0)
+    assert expected(0) == read_all(log)
+    assert log.damaged_from is None
+
+
+def test_s19_a_failed_sync_of_the_folder_while_a_log_begins_anew_takes_the_directory_offline():
+    storage, owner, log = a_damaged_log()
+    syncs = sum(call == ("fsync_directory", log.folder) for call in storage.calls)
+    log.truncate_fully_and_start_at(5)
+    syncs = sum(call == ("fsync_directory", log.folder) for call in storage.calls) - syncs
+    for number in range(syncs):
+        storage, owner, log = a_damaged_log()
+        storage.fail("fsync_directory", errno.EIO, path=log.folder, after=number)
+        with pytest.raises(OSError, match="Input/output error"):
+            log.truncate_fully_and_start_at(5)
+        assert owner.directory.is_offline, number
+
+
+# ---- a folder that comes back
+
+
+def a_log_that_moved_away_and_came_back():
+    """Checkpointed, its replica moved away, and made anew before the next checkpoint."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    append_all(owner.log(config=CONFIG), 6)
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    assert owner.directory.delete_log(TOPIC_ID, 0)
+    owner.settle()
+    return storage, owner, owner.log(config=CONFIG)
+
+
+def append_all(log, count):
+    for index in range(count):
+        append(log, [b"record-%02d" % index])
+
+
+def test_s18_a_log_that_came_back_is_not_damaged_by_what_its_predecessor_had():
+    storage, owner, log = a_log_that_moved_away_and_came_back()
+    log.append_replicated(copied(range(3)), now_ms=0)
+    owner.settle()
+    storage.kill()
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert (None, 3) == (log.damaged_from, log.log_end_offset)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_s3_what_was_copied_anew_and_never_synced_does_not_count_as_durable(seed):
+    """The recovery point of the log that lay here before said that as much was synced."""
+    storage, owner, log = a_log_that_moved_away_and_came_back()
+    log.append_replicated(copied(range(3)), now_ms=0)
+    owner.settle()
+    log.append_replicated(copied(range(3, 6)), now_ms=0)
+    assert 3 == log.durable_end_offset
+    storage.crash(Random(seed))
+    owner = Owner(storage)
+    owner.directory.open(lambda _topic_id, _name: CONFIG)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert log.damaged_from is None
+    assert [*range(log.durable_end_offset)] == [offset for offset, _ in read_all(log)][: log.durable_end_offset]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_s1_a_log_that_came_back_hides_nothing_behind_the_start_of_its_predecessor(is_restarted):
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    append_all(log, 6)
+    owner.settle()
+    log.advance_high_watermark(6)
+    log.delete_records_before(4)
+    owner.directory.delete_log(TOPIC_ID, 0)
+    owner.settle()
+    if is_restarted:
+        storage.kill()
+        owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    log.append_replicated(copied(range(6)), now_ms=0)
+    owner.settle()
+    storage.kill()
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert 0 == log.log_start_offset
+    assert 6 == len(read_all(log))
+
+
+def test_a_log_that_comes_back_is_refused_where_the_old_checkpoints_cannot_be_replaced():
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    append_all(owner.log(config=CONFIG), 6)
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    owner.directory.delete_log(TOPIC_ID, 0)
+    owner.settle()
+    storage.fail("open", errno.ENOSPC, path="recovery-point-offset-checkpoint.tmp")
+    with pytest.raises(RefusedError, match="no space"):
+        owner.log(config=CONFIG)
+    assert not owner.directory.logs
+    assert 0 == owner.log(config=CONFIG).log_end_offset

@@ -283,3 +283,34 @@ def test_a_deletion_that_meets_a_broken_disk_takes_the_directory_offline_and_rai
     assert owner.directory.delete_log(TOPIC_ID, 0)
     assert owner.directory.is_offline
     assert not owner.directory.logs
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("how", ["retention", "delete records"])
+def test_s1_the_name_of_a_new_segment_is_synced_by_the_next_process_if_not_by_its_own(how, seed):
+    """Killed between making the segment and syncing the folder; then written to, acknowledged, and the power goes."""
+    config = LogConfig(retention_ms=1)
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(config)
+    log = owner.log(config=config)
+    for index in range(5):
+        append(log, [b"record-%02d" % index])
+    owner.settle()
+    log.advance_high_watermark(5)
+    owner.directory.checkpoint()
+    owner.settle()
+    if how == "retention":
+        owner.directory.run_retention(10**9)
+    else:
+        log.delete_records_before(5)
+    while owner.jobs:
+        owner.jobs.popleft().result()
+    storage.kill()
+    owner = Owner(storage).open(config)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert 5 == append(log, [b"acknowledged"], epoch=2).base_offset
+    owner.settle()
+    assert 6 == log.durable_end_offset
+    storage.crash(Random(seed))
+    log = Owner(storage).open(config).directory.logs[TOPIC_ID, 0]
+    assert [(5, b"acknowledged")] == read_all(log)

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from logstore.log_config import LogConfig
-from tests.logstore.owner import TOPIC_ID, Owner, append, batch, read_all
+from tests.logstore.owner import TOPIC_ID, Owner, append, batch, copied, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
+from wire.errors import RefusedError
 
 CONFIG = LogConfig(segment_bytes=3 * len(batch([b"record-00"])), index_interval_bytes=100)
 
@@ -111,3 +112,35 @@ def test_a_log_that_starts_anew_is_empty_there_after_any_crash(offset, seed):
     assert () == log.leader_epochs.entries
     assert log.damaged_from is None
     assert offset == append(log, [b"x"], epoch=9).base_offset
+
+
+def a_log_whose_cut_had_no_room_at_first():
+    storage, owner, log = a_synced_log(6)
+    storage.fail("open", errno.ENOSPC, path="recovery-point-offset-checkpoint.tmp")
+    with pytest.raises(RefusedError, match="no space to write the checkpoints"):
+        log.truncate_to(3)
+    assert 6 == log.log_end_offset
+    log.truncate_to(3)
+    return storage, owner, log
+
+
+def test_s18_a_cut_that_had_no_room_at_first_is_no_damage_after_a_kill():
+    """The recovery point comes down on disk before anything is cut, whoever tried before."""
+    storage, _, _ = a_log_whose_cut_had_no_room_at_first()
+    storage.kill()
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert log.damaged_from is None
+    assert expected(3) == read_all(log)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_s3_what_is_written_after_such_a_cut_counts_as_durable_only_after_its_sync(seed):
+    storage, _, log = a_log_whose_cut_had_no_room_at_first()
+    log.append_replicated(copied(range(3, 6), epoch=7), now_ms=0)
+    storage.crash(Random(seed))
+    owner = Owner(storage)
+    owner.directory.open(lambda _topic_id, _name: CONFIG)
+    log = owner.directory.logs[TOPIC_ID, 0]
+    assert expected(3)[: log.durable_end_offset] == read_all(log)[: log.durable_end_offset]
+    assert 3 >= log.durable_end_offset
+    assert (7 if log.log_end_offset > 3 else 1) == log.leader_epochs.latest
