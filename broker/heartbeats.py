@@ -44,10 +44,12 @@ class Heartbeats:
         image: Callable[[], Image],
         missing_replicas: Callable[[], Replicas],
         on_registered: Callable[[int], None],
+        on_reported: Callable[[Replicas], None],
     ) -> None:
         """`missing_replicas`: assigned to this broker, but no folder was found.
 
-        `on_registered(broker_epoch)` is called when the registration is applied here and losses are reported.
+        `on_registered(broker_epoch)` is called when the registration is applied here and losses are reported,
+        `on_reported` with replicas that the controller counts on no more.
         """
         self._link = link
         self._quorum = quorum
@@ -56,6 +58,7 @@ class Heartbeats:
         self._image = image
         self._missing_replicas = missing_replicas
         self._on_registered = on_registered
+        self._on_reported = on_reported
         self._soon = asyncio.Event()
         self._unreported: list[tuple[Loss, tuple[UUID, int]]] = []
         self._wants_shutdown = False
@@ -92,6 +95,10 @@ class Heartbeats:
         """Tell the controller soon that this broker cannot vouch for these replicas."""
         self._unreported += [(loss, replica) for replica in replicas]
         self._soon.set()
+
+    def has_reported(self, loss: Loss, replica: tuple[UUID, int]) -> bool:
+        """Whether the controller has dealt with all that was said of this replica."""
+        return (loss, replica) not in self._unreported
 
     def ask_to_shut_down(self) -> None:
         """Hand our leaderships over; `may_shut_down` is set when none is left."""
@@ -134,6 +141,7 @@ class Heartbeats:
             refused = {(one.topic_id, one.partition) for one in refusals}
             reported = {entry for entry in some if entry[1] not in refused}
             self._unreported = [entry for entry in self._unreported if entry not in reported]
+            self._on_reported([replica for _, replica in reported])
             if refused:
                 await asyncio.sleep(RETRY_S)
 

@@ -68,7 +68,7 @@ class LogCleaning:
         *,
         directories: LogDirectories,
         image: Callable[[], Image],
-        damaged: Callable[[UUID, int], None],
+        damaged: Callable[[UUID, int], object],
         machine: Machine,
     ) -> None:
         """`damaged` is told of a partition that met damage (S18)."""

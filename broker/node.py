@@ -14,6 +14,7 @@ from uuid import UUID
 from broker.active_controller import ActiveController
 from broker.cluster_image import ClusterImage
 from broker.controller_link import ControllerLink
+from broker.damage_reports import DamageReports
 from broker.errors import OutcomeUnknownError
 from broker.event_log import logger
 from broker.groups.host import GroupHost
@@ -109,6 +110,9 @@ class Node:
         self._replication_tls: ssl.SSLContext | None = None
         self._heartbeats: Heartbeats | None = None
         self._fetchers = Fetchers(self._fetch_settings(), self._run)
+        self._damage_reports = DamageReports(
+            image=lambda: self.image, fetchers=self._fetchers, heartbeats=lambda: self._heartbeats
+        )
         self._reconciler = Reconciler(
             broker_id=self.broker_id,
             image=self._cluster_image.image,
@@ -118,6 +122,7 @@ class Node:
             topic_defaults=config.topic_defaults,
             loop=self._loop,
             counted_in_vain=lambda key: self._disk_failed([key]),
+            damaged=self._damage_reports.tell,
         )
         self._in_sync_changes = InSyncReplicasChanges(
             self.admin,
@@ -130,7 +135,6 @@ class Node:
         self._surroundings = self._replica_surroundings()
         self.groups = self._group_host(config)
         self._cleaning = self._log_cleaning()
-        self._told_damaged: dict[tuple[UUID, int], int] = {}
         self._sequence = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -182,6 +186,7 @@ class Node:
             image=lambda: self.image,
             missing_replicas=self._reconciler.missing,
             on_registered=self._reconciler.registered,
+            on_reported=self._reconciler.look_at,
         )
         self._heartbeats.lost("DAMAGED", self._directories.damaged())
         self._heartbeats.lost("MISSING", self._directories.vanished())
@@ -261,17 +266,6 @@ class Node:
             states = ((key, self.image.partition(*key)) for key in partitions)
             self._heartbeats.lost("MISSING", [key for key, state in states if state and len(state.replicas) > 1])
 
-    def _damaged(self, replica: Replica) -> None:
-        """S18: its leadership moves to a replica that is intact, and this one begins anew; the only one stays."""
-        state = self.image.partition(*replica.key)
-        generation = replica.log.generation  # another one once it has begun anew
-        if state is None or len(state.replicas) == 1 or self._told_damaged.get(replica.key) == generation:
-            return
-        self._told_damaged[replica.key] = generation
-        self._log.error("partition damaged: leaving it to its other replicas", log=replica.name)
-        if self._heartbeats is not None:
-            self._heartbeats.lost("DAMAGED", [replica.key])
-
     def _epoch_in_service(self, broker_id: int) -> int | None:
         broker = self.image.brokers.get(broker_id)
         return broker.epoch if broker is not None and broker.in_service else None
@@ -285,7 +279,7 @@ class Node:
             lag_time_max_ms=self.config.replica_lag_time_max_ms,
             epoch_in_service=self._epoch_in_service,
             wants_in_sync_change=self._in_sync_changes.consider,
-            damaged=self._damaged,
+            damaged=self._damage_reports.tell,
             is_heard=self._is_heard,
         )
 
@@ -297,7 +291,7 @@ class Node:
             CleaningSettings.of(self.config),
             directories=self._directories,
             image=lambda: self.image,
-            damaged=lambda topic_id, partition: self._damaged(self.replica(topic_id, partition)),
+            damaged=lambda topic_id, partition: self._damage_reports.tell(self.replica(topic_id, partition)),
             machine=self.machine,
         )
 

@@ -12,6 +12,7 @@ not hold up the loop; whoever asks for a partition first gets it made at once. I
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from uuid import UUID
 
 from broker.event_log import logger
@@ -46,10 +47,12 @@ class Reconciler:
         topic_defaults: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
         counted_in_vain: Callable[[tuple[UUID, int]], None],
+        damaged: Callable[[Replica], bool],
     ) -> None:
         """`topic_defaults`: the broker's values of topic settings, by topic key.
 
         `counted_in_vain`: a partition counts on a replica of which the disk has failed; told with each of its changes.
+        `damaged`: told of each replica that is, at once; whether the controller knows, and counts on it no more.
         """
         self._broker_id = broker_id
         self._fetchers = fetchers
@@ -63,6 +66,7 @@ class Reconciler:
         self._make_replica = make_replica
         self._loop = loop
         self._counted_in_vain = counted_in_vain
+        self._damaged = damaged
         self._due: dict[tuple[UUID, int], None] = {}
         self._slice: asyncio.Handle | None = None
         self._refused: set[tuple[UUID, int]] = set()
@@ -146,7 +150,7 @@ class Reconciler:
         if self._broker_id in delta.changed_brokers:
             self._look_at_all()
         else:
-            self._look_at(delta.partitions())
+            self.look_at(delta.partitions())
 
     def replica(self, topic_id: UUID, partition: int) -> Replica:
         """The replica of a partition that this broker holds, made now where it is still due.
@@ -185,7 +189,7 @@ class Reconciler:
             )
 
     def _look_at_all(self) -> None:
-        self._look_at(self._mine())
+        self.look_at(self._mine())
 
     def _mine(self) -> Iterator[tuple[UUID, int]]:
         for topic in self._image.topics.values():
@@ -193,7 +197,8 @@ class Reconciler:
                 if self._broker_id in partition.replicas:
                     yield topic.topic_id, index
 
-    def _look_at(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+    def look_at(self, partitions: Iterable[tuple[UUID, int]]) -> None:
+        """Do soon what the image says of these."""
         self._due.update(dict.fromkeys(partitions))
         if self._due and self._slice is None:
             self._idle.clear()
@@ -224,7 +229,7 @@ class Reconciler:
     def _look_at_refused(self) -> None:
         self._next_try = None
         refused, self._refused = self._refused, set()
-        self._look_at(refused)
+        self.look_at(refused)
 
     def _reconcile(self, topic_id: UUID, partition: int) -> None:
         topic = self._image.topics.get(topic_id)
@@ -238,16 +243,20 @@ class Reconciler:
             return
         replica = self.replicas.get((topic_id, partition))
         if replica is None:
-            log = self._directories.log(topic_id, topic.name, partition, self._config_of(topic))
+            try:
+                log = self._directories.log(topic_id, topic.name, partition, self._config_of(topic))
+            except RefusedError:
+                self._tell_if_counted((topic_id, partition), state)
+                raise
             replica = self.replicas[topic_id, partition] = self._make_replica(log)
+            log.on_damaged = partial(self._damaged, replica)
         self._take_role(replica, topic, state)
 
     def _take_role(self, replica: Replica, topic: Topic, state: Partition) -> None:
         leader = self._image.leader_of(topic, replica.partition)
         if self._directories.is_offline(*replica.key):
             leader = None
-            if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
-                self._counted_in_vain(replica.key)
+            self._tell_if_counted(replica.key, state)
         if leader is not None and leader.broker_id == self._broker_id and leader.epoch == self._broker_epoch:
             self._fetchers.unfollow(replica.key)
             replica.lead(state, min_in_sync_replicas=self._min_in_sync_replicas(topic))
@@ -258,12 +267,21 @@ class Reconciler:
         else:
             self._fetchers.unfollow(replica.key)
 
+    def _tell_if_counted(self, key: tuple[UUID, int], state: Partition) -> None:
+        if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
+            self._counted_in_vain(key)
+
     def _may_follow(self, replica: Replica, state: Partition) -> bool:
-        """True unless its log is damaged; once nobody counts on it, a damaged one is dropped and fetched anew (S18)."""
+        """True unless its log is damaged; once nobody counts on it, a damaged one is dropped and fetched anew (S18).
+
+        Nor may anybody be about to: what it fetched before may be on its way to the leader, a change with it to the
+        controller. Both are void once the controller has dealt with the report of the damage (S3).
+        """
         log = replica.log
         if log.damaged_from is None:
             return True
-        if self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
+        is_reported = self._damaged(replica)
+        if not is_reported or self._broker_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
             return False
         self._log.warning("damaged replica begins anew", log=log.name, damaged_from=log.damaged_from)
         self._fetchers.unfollow(replica.key)  # S11: what is asked for now is not for the log that begins anew
@@ -292,7 +310,7 @@ class Reconciler:
                 log.config = config
                 if was_relaxed and config.flush_messages <= 1 and log.synced_end_offset < log.log_end_offset:
                     log.sync_again()  # what counted unsynced until now (S2)
-                self._look_at([replica.key])  # min.insync.replicas decides when the high watermark moves
+                self.look_at([replica.key])  # min.insync.replicas decides when the high watermark moves
 
     def config_of(self, topic_id: UUID, _topic_name: str) -> LogConfig:
         """A topic's settings as the image has them, the broker's defaults for one that it does not know."""

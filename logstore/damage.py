@@ -111,6 +111,8 @@ def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int | No
 def mark_damaged(log: PartitionLog, offset: int) -> None:
     log.damaged_from = offset if log.damaged_from is None else min(log.damaged_from, offset)
     save_gaps(log.disk.storage, log.folder, [gap for segment in log.segments for gap in segment.gaps])
+    if log.on_damaged is not None:
+        log.on_damaged()
 
 
 def forget_gaps(log: PartitionLog) -> None:

@@ -70,6 +70,7 @@ class PartitionLog:
         "is_closed",
         "log_end_offset",
         "log_start_offset",
+        "on_damaged",
         "on_durable",
         "partition",
         "positions",
@@ -122,6 +123,7 @@ class PartitionLog:
         self.generation = 0
         self.is_closed = False
         self.on_durable: Callable[[PartitionLog], None] | None = None
+        self.on_damaged: Callable[[], object] | None = None
         self.positions: dict[int, tuple[int, int]] | None = None
         self.checkpointed_point: RecoveryPoint | None = recovery_point
         self._flusher = flusher

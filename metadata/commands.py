@@ -138,8 +138,12 @@ class PartitionChange(Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     Refused unless the partition epoch and leader epoch are the expected ones, the leader (if any) is in service under
     `leader_broker_epoch` and comes from the old in-sync or eligible replicas (or `unclean`), and whoever joins the
     in-sync replicas is in service under the epoch given in `joining_broker_epochs` (KIP-903). The leader epoch grows
-    by one where the leader or its broker epoch changes, the partition epoch always (S4). Without a `placement` the
-    replicas stay.
+    by one where the leader or its broker epoch changes, a replica is taken away, or the change `ends_leader_epoch`;
+    the partition epoch always (S4). Without a `placement` the replicas stay.
+
+    `ends_leader_epoch`: a replica lost what it had, in the same life of its broker. A fetch that it sent before may
+    arrive after this change, and must not count for it (S3, S8): it names the leader epoch that has ended (S7). So does
+    one of a replica that was taken away and comes back.
     """
 
     topic_id: UUID
@@ -154,6 +158,7 @@ class PartitionChange(Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     joining_broker_epochs: JoiningEpochs = ()
     unclean: bool = False
     placement: Placement | None = None
+    ends_leader_epoch: bool = False
 
 
 class ChangePartitions(_Command, frozen=True, kw_only=True):

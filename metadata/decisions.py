@@ -7,6 +7,8 @@ whose message names the field and the fix.
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import structs
+
 from metadata import topic_configs
 from metadata.answers import AdminAnswer, Done, TopicCreated
 from metadata.circumstances import Circumstances, TopicPolicy
@@ -328,8 +330,9 @@ def _lost_replicas(request: LostReplicasRequest, at: Circumstances) -> Command |
         rules = at.rules_of(at.image.topics[topic_id])
         lost = frozenset((broker.broker_id,))
         change = next_state(topic_id, index, partition, at.image.brokers, rules, lost=lost)
-        # Where nothing changes its partition epoch does, so that no leader makes it in sync as it saw it before.
-        changes.append(change or unchanged(topic_id, index, partition, at.image.brokers))
+        # Where nothing else changes its epochs do, so that no leader makes it in sync as it saw it before.
+        change = change or unchanged(topic_id, index, partition, at.image.brokers)
+        changes.append(structs.replace(change, ends_leader_epoch=True))
     if not changes:
         return Done(index=at.image.applied_index)
     return ChangePartitions(cause=f"broker {broker.broker_id} lost replicas", changes=tuple(changes))

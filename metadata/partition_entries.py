@@ -59,12 +59,13 @@ def change(image: Image, index: int, command: ChangePartitions) -> Applied:
 def _next(current: Partition, one: PartitionChange) -> Partition:
     elected = (one.leader, one.leader_broker_epoch) != (current.leader, current.leader_broker_epoch)
     placement = placement_after(current, one)
+    loses_one = not set(current.replicas) <= set(placement.replicas)
     return Partition(
         replicas=placement.replicas,
         in_sync_replicas=one.in_sync_replicas,
         eligible_leader_replicas=one.eligible_leader_replicas,
         leader=one.leader,
-        leader_epoch=current.leader_epoch + elected,
+        leader_epoch=current.leader_epoch + (elected or loses_one or one.ends_leader_epoch),
         leader_broker_epoch=one.leader_broker_epoch,
         partition_epoch=current.partition_epoch + 1,
         last_known_leader=one.last_known_leader,

@@ -109,6 +109,8 @@ class _Asking:
                 if timestamp < 0:
                     return NOTHING
         found = replica.offset_for_timestamp(timestamp)
+        if found is None and self._is_consumer:
+            self._latest(replica)  # KIP-207: "none" is no answer either while nobody knows how far it may look
         return NOTHING if found is None else _Found(found.offset, found.timestamp_ms, found.leader_epoch)
 
     def _latest(self, replica: Replica) -> _Found:

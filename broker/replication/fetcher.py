@@ -256,6 +256,11 @@ class LeaderFetcher:
                 log.delete_records_before(start_offset)
             except (RefusedError, OSError) as error:
                 self._log.warning("log start not moved", log=log.name, reason=str(error))
+                # The leader told it once, and does so again in a session in which this partition is new.
+                self._session.drop(followed.key)
+                self._session.reset()
+                self._wait(followed.key, asyncio.get_running_loop().time() + RECONNECT_S_MAX)
+                return
         self._due[followed.key] = None
 
     # ---- one partition's answer
@@ -277,6 +282,8 @@ class LeaderFetcher:
             return self._carry_out(followed, step)
         except RefusedError as refused:
             self._log.warning("not copied", log=log.name, reason=refused.message)
+            if self._followed.get(followed.key) is not followed:
+                return step  # it is damaged, and followed no more before that is reported (S18)
             if refused.code == ErrorCode.KAFKA_STORAGE_ERROR:
                 followed.takes_records = False
                 self._full[followed.key] = None

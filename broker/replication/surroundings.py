@@ -36,7 +36,7 @@ class Surroundings:
     """By the image of now: who may join in-sync replicas, and in which broker epoch."""
     wants_in_sync_change: Callable[["Replica"], None]
     """A leader's in-sync replicas may change: `wanted_in_sync_change` is to be asked soon."""
-    damaged: Callable[["Replica"], None]
+    damaged: Callable[["Replica"], object]
     """A read met damage (S18); told again and again."""
     is_heard: Callable[[], bool]
     """The controller has heard this broker so lately that it cannot have been fenced since (see `Heartbeats`)."""

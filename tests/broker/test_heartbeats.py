@@ -51,6 +51,7 @@ def heartbeats(link: FakeLink) -> Heartbeats:
         image=lambda: Image.empty("cluster"),
         missing_replicas=list,
         on_registered=lambda _: None,
+        on_reported=lambda _: None,
     )
 
 

@@ -2,22 +2,13 @@
 
 import asyncio
 import shutil
-import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from broker.errors import OutcomeUnknownError
-from broker.node import Node  # noqa: TC001 - one place for imports, as everywhere
-from broker.replication.replica import ACKS_ALL, ACKS_LEADER, Replica
-from logstore.damage import mark_damaged
-from logstore.disk import storage_refusal
-from logstore.log_directory import LogDirectory
-from logstore.partition_log import PartitionLog
-from metadata.image import Partition
+from broker.replication.replica import ACKS_ALL, ACKS_LEADER
 from metadata.requests import (
     AlterConfigsRequest,
     ConfigChange,
@@ -26,90 +17,10 @@ from metadata.requests import (
     PartitionReassignment,
     ReassignPartitionsRequest,
 )
-from tests.broker.nodes import Cluster, create, ready, until, values
-from tests.broker.replication.brokers import flip_a_bit, values_of
+from tests.broker.nodes import create, until, values
+from tests.broker.replication.brokers import values_of
+from tests.broker.three_nodes import one, three_nodes
 from wire.errors import ErrorCode, RefusedError
-from wire.record_batch import build_batch
-
-FAST = ("broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=100", "replica.lag.time.max.ms=1500")
-
-
-class Three:
-    """Three nodes of which any may leave and come back."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cluster = Cluster(folder, 3)
-        self.nodes: dict[int, Node] = {}
-        self._lives: dict[int, AsyncExitStack] = {}
-
-    async def start(self, *broker_ids: int) -> None:
-        for broker_id in broker_ids:
-            life = self._lives[broker_id] = AsyncExitStack()
-            self.nodes[broker_id] = await life.enter_async_context(self.cluster.running(broker_id, *FAST))
-        for broker_id in broker_ids:
-            await ready(self.nodes[broker_id])
-
-    async def stop(self, broker_id: int) -> None:
-        """Without a word to anyone, as far as the others can tell."""
-        del self.nodes[broker_id]
-        await self._lives.pop(broker_id).aclose()
-
-    async def close(self) -> None:
-        for broker_id in list(self.nodes):
-            await self.stop(broker_id)
-
-    def state(self, topic_id: uuid.UUID, partition: int = 0) -> Partition:
-        """As the node that is the furthest knows it."""
-        image = max((node.image for node in self.nodes.values()), key=lambda image: image.applied_index)
-        state = image.partition(topic_id, partition)
-        assert state is not None
-        return state
-
-    async def leading(self, topic_id: uuid.UUID, partition: int = 0) -> Replica:
-        """The replica that leads, wherever it is."""
-        while True:
-            for node in self.nodes.values():
-                try:
-                    replica = node.replica(topic_id, partition)
-                except RefusedError:
-                    continue
-                state = self.state(topic_id, partition)
-                if replica.is_leader and replica.leader_epoch == state.leader_epoch:
-                    return replica
-            await asyncio.sleep(0.01)
-
-    async def send(self, topic_id: uuid.UUID, value: bytes, partition: int = 0) -> int:
-        """Acknowledged with acks=all, whatever it takes; a doubtful one is sent again."""
-        async with asyncio.timeout(60):
-            while True:
-                replica = await self.leading(topic_id, partition)
-                try:
-                    return (await replica.append(one(value), acks=ACKS_ALL, timeout_ms=20_000)).base_offset
-                except (OutcomeUnknownError, RefusedError):
-                    await asyncio.sleep(0.01)
-
-    async def all_in_sync(self, topic_id: uuid.UUID, partition: int = 0) -> None:
-        await until(lambda: len(self.state(topic_id, partition).in_sync_replicas) == 3, timeout_s=60)
-
-
-def one(value: bytes) -> bytearray:
-    return build_batch([(None, value, (), time.time_ns() // 1_000_000)])
-
-
-def read_to_the_end(replica: Replica) -> None:
-    offset = replica.earliest_offset
-    while offset < replica.latest_offset:
-        offset = replica.fetch_now(offset, max_bytes=1 << 20).slice.next_offset
-
-
-@asynccontextmanager
-async def three_nodes(folder: Path) -> AsyncIterator[Three]:
-    three = Three(folder)
-    try:
-        await three.start(1, 2, 3)
-        yield three
-    finally:
-        await three.close()
 
 
 async def test_a_leader_dies_and_every_acknowledged_record_is_there_once_in_order(tmp_path: Path) -> None:
@@ -227,108 +138,6 @@ async def test_s5_a_leader_that_was_cut_off_drops_what_nobody_else_has(tmp_path:
         await three.start(cut_off)
         await three.all_in_sync(topic_id)
         await until(lambda: [b"a", b"b"] == values_of(three.nodes[cut_off].replica(topic_id, 0)))
-
-
-async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
-        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
-        for n in range(10):
-            await three.send(topic_id, b"%d" % n * 100)
-        damaged = three.state(topic_id).leader
-        replica = three.nodes[damaged].replica(topic_id, 0)
-        flip_a_bit(replica, at=500)
-        with pytest.raises(RefusedError) as refused:
-            read_to_the_end(replica)
-        assert refused.value.code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERROR)
-        await until(lambda: three.state(topic_id).leader != damaged)
-        assert 10 == await three.send(topic_id, b"x")
-        await three.all_in_sync(topic_id)
-        expected = [b"%d" % n * 100 for n in range(10)] + [b"x"]
-        await until(lambda: expected == values_of(three.nodes[damaged].replica(topic_id, 0)))
-
-
-async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_its_fetch_waits(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
-        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
-        for n in range(10):
-            await three.send(topic_id, b"%d" % n)
-        damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
-        replica = three.nodes[damaged].replica(topic_id, 0)
-        await until(lambda: replica.log.log_end_offset == 10)
-        mark_damaged(replica.log, 3)
-        three.nodes[damaged]._damaged(replica)
-        await until(lambda: replica.log.damaged_from is None)
-        await three.send(topic_id, b"x")
-        await three.all_in_sync(topic_id)
-        assert three.nodes[damaged].failure is None
-        assert [*(b"%d" % n for n in range(10)), b"x"] == values_of(replica)
-
-
-async def test_l1_what_a_full_disk_refused_is_made_when_there_is_room(tmp_path: Path, monkeypatch) -> None:
-    """Nothing else happens to the partition meanwhile: nobody says that there is room."""
-    monkeypatch.setattr("broker.reconciler.TRY_AGAIN_S", 0.1)
-    create_log, full = LogDirectory.create_log, True
-
-    def create_log_or_refuse(directory, *arguments):
-        if full and "node-3" in directory.path:
-            raise storage_refusal("no space for the folder")
-        return create_log(directory, *arguments)
-
-    monkeypatch.setattr(LogDirectory, "create_log", create_log_or_refuse)
-    async with three_nodes(tmp_path) as three:
-        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
-        await until(lambda: 3 not in three.state(topic_id).in_sync_replicas)
-        full = False
-        await three.all_in_sync(topic_id)
-
-
-async def test_l1_a_damaged_replica_that_had_no_room_to_begin_anew_does_so_later(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("broker.reconciler.TRY_AGAIN_S", 0.1)
-    begin_anew, refusals = PartitionLog.truncate_fully_and_start_at, 3
-
-    def begin_anew_or_refuse(log, offset):
-        nonlocal refusals
-        if refusals:
-            refusals -= 1
-            raise storage_refusal("no space to write the checkpoints")
-        begin_anew(log, offset)
-
-    monkeypatch.setattr(PartitionLog, "truncate_fully_and_start_at", begin_anew_or_refuse)
-    async with three_nodes(tmp_path) as three:
-        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
-        await three.send(topic_id, b"a")
-        damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
-        replica = three.nodes[damaged].replica(topic_id, 0)
-        await until(lambda: replica.log.log_end_offset == 1)
-        mark_damaged(replica.log, 0)
-        three.nodes[damaged]._damaged(replica)
-        await until(lambda: replica.log.damaged_from is None)
-        assert refusals == 0
-        await three.all_in_sync(topic_id)
-        assert [b"a"] == values_of(replica)
-
-
-async def test_s1_s18_a_broker_whose_folder_was_deleted_is_not_elected_with_nothing(tmp_path: Path) -> None:
-    """It was the leader, is back before the other in-sync replica, and remembers that it had synced records."""
-    async with three_nodes(tmp_path) as three:
-        topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
-        await three.send(topic_id, b"a")
-        leader = three.state(topic_id).leader
-        behind, heir = (n for n in (1, 2, 3) if n != leader)
-        await three.stop(behind)
-        await until(lambda: behind not in three.state(topic_id).in_sync_replicas)
-        await three.send(topic_id, b"b")
-        folder = three.nodes[leader].replica(topic_id, 0).log.folder
-        await three.stop(heir)
-        await three.stop(leader)
-        shutil.rmtree(folder)
-        await three.start(leader, behind)
-        await until(lambda: leader not in three.state(topic_id).in_sync_replicas)
-        assert three.state(topic_id).leader in (-1, heir), "whoever has it is not back yet"
-        await three.start(heir)
-        await three.send(topic_id, b"c")
-        assert [b"a", b"b", b"c"] == await values(await three.leading(topic_id))
-        await three.all_in_sync(topic_id)
 
 
 async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_broker_silent_for_a_session_is_fenced_and_returns(form: Form):
     """It comes back under its own epoch, takes its partition up again, and holds what it held (RF 1)."""
     cluster = form(3, "broker.session.timeout.ms=1500")
     with cluster[1].client() as client:
-        client.create_topic("orders", 3)
+        client.create_topic("orders", 3, replication_factor=1)
         history: list[Operation] = [client.send_batch("orders", 0, (f"v-{number}",))[0] for number in range(20)]
     leader = cluster.leader_of("orders", 0)
     node = others_of(cluster, leader)[0]

@@ -30,6 +30,7 @@ class CompactedLogAgainstList(RuleBasedStateMachine):
         self.records: list[tuple[int, bytes, bytes | None]] = []
         self.sequence = self.count = 0
         self.batches: list[tuple[int, int, int]] = []
+        self.settled: set[tuple[int, int, int]] = set()
         self.clock_ms = 10_000
         self.cleaning = None
         self.is_damaged = False
@@ -103,6 +104,7 @@ class CompactedLogAgainstList(RuleBasedStateMachine):
     def begin_to_clean(self, buffer_bytes):
         if self.cleaning is None:
             self.cleaning = begin(self.log, now_ms=self.clock_ms, buffer_bytes=buffer_bytes)
+            self.settled |= {*self.batches[:-5]}
 
     @rule()
     def clean_all(self):
@@ -193,10 +195,15 @@ class CompactedLogAgainstList(RuleBasedStateMachine):
 
     @invariant()
     def retries_are_known(self):
-        """S13: the last five batches of a producer, also where all of their records were superseded."""
+        """S13: the last five batches of a producer, also where all of their records were superseded.
+
+        Less where later ones were cut since the log was cleaned: no producer has more than five in flight, so it had
+        heard of those before.
+        """
         known = self.log.producers.state(self.log.segments).entries.get(7)
         found = [] if known is None else [(batch.base_sequence, batch.base_offset) for batch in known.batches]
-        expected = [(sequence, offset) for sequence, _, offset in self.batches[-5:]]
+        due = [batch for batch in self.batches[-5:] if batch not in self.settled]
+        expected = [(sequence, offset) for sequence, _, offset in due]
         assert expected == found[len(found) - len(expected) :]
 
 

@@ -185,17 +185,31 @@ def test_a_clean_stop_with_relaxed_flushing_costs_nothing():
     assert 2 == world.partition("t").leader
 
 
-def test_a_damaged_replica_leads_no_more():
-    """S18."""
-    world = three_replicas()
-    lost = LostReplicasRequest(
-        broker_id=1,
-        broker_epoch=world.image.brokers[1].epoch,
+def lost(world: World, broker_id: int) -> LostReplicasRequest:
+    return LostReplicasRequest(
+        broker_id=broker_id,
+        broker_epoch=world.image.brokers[broker_id].epoch,
         loss="DAMAGED",
         replicas=((world.image.topic("t").topic_id, 0),),
     )
-    world.ask(lost)
+
+
+def test_a_damaged_replica_leads_no_more():
+    """S18."""
+    world = three_replicas()
+    world.ask(lost(world, 1))
     assert (2, (2, 3), ()) == state(world)
+
+
+def test_s3_nothing_that_a_replica_fetched_before_it_was_lost_counts_for_it():
+    """What it asked for as the one that it was names an epoch that is over, in sync or not."""
+    world = three_replicas()
+    world.ask(lost(world, 3))
+    assert (1, (1, 2), ()) == state(world)
+    assert 1 == world.partition("t").leader_epoch
+    world.ask(lost(world, 3))
+    assert (1, (1, 2), ()) == state(world)
+    assert 2 == world.partition("t").leader_epoch
 
 
 def test_a_stopping_leader_hands_over_before_it_is_gone():

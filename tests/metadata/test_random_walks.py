@@ -256,9 +256,9 @@ def judge(before, after):
             if old is None or old is new:
                 continue
             assert new.partition_epoch > old.partition_epoch
-            assert new.leader_epoch - old.leader_epoch == (
-                (old.leader, old.leader_broker_epoch) != (new.leader, new.leader_broker_epoch)
-            ), "S4: an election is a new epoch"
+            is_elected = (old.leader, old.leader_broker_epoch) != (new.leader, new.leader_broker_epoch)
+            is_new_epoch = is_elected or not {*old.replicas} <= {*new.replicas}
+            assert is_new_epoch <= new.leader_epoch - old.leader_epoch <= 1, "S4: an election is a new epoch"
             assert new.leader == -1 or new.leader in new.in_sync_replicas
             counted = (*new.in_sync_replicas, *new.eligible_leader_replicas)
             assert len(counted) == len({*counted})

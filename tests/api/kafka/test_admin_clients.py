@@ -52,7 +52,7 @@ async def test_librdkafka_administers_three_nodes(three: RealCluster, client_at)
     async def each(futures):
         return [await in_thread(future.result, 60) for future in futures.values()]
 
-    new = [NewTopic("t", 2, 3, config={"retention.ms": "60000"}), NewTopic("u", -1, -1)]
+    new = [NewTopic("t", 2, 3, config={"retention.ms": "86400000"}), NewTopic("u", -1, -1)]
     await each(await in_thread(lambda: admin.create_topics(new, **TIMEOUT)))
     await until(lambda: known(three, "t", 2) and known(three, "u", 1))
     with pytest.raises(KafkaException) as exists:
@@ -65,7 +65,7 @@ async def test_librdkafka_administers_three_nodes(three: RealCluster, client_at)
     changed = ConfigResource(ResourceType.TOPIC, "t", incremental_configs=[change])
     await each(admin.incremental_alter_configs([changed], **TIMEOUT))
     (configs,) = await each(admin.describe_configs([topic_configs], **TIMEOUT))
-    assert ("60000", False) == (configs["retention.ms"].value, configs["retention.ms"].is_default)
+    assert ("86400000", False) == (configs["retention.ms"].value, configs["retention.ms"].is_default)
     assert ("4096", "1") == (configs["segment.bytes"].value, str(configs["segment.bytes"].source))
     (broker,) = await each(admin.describe_configs([ConfigResource(ResourceType.BROKER, "2")], **TIMEOUT))
     assert ("2", True) == (broker["node.id"].value, broker["node.id"].is_read_only)
@@ -92,9 +92,9 @@ async def test_kafka_python_administers(cluster: RealCluster):
         admin.create_partitions({"t": kafka.admin.NewPartitions(3)})
         (described,) = admin.describe_topics(["t"])
         assert 3 == len(described["partitions"])
-        resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, "t", {"retention.ms": "60000"})
+        resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, "t", {"retention.ms": "86400000"})
         admin.alter_configs([resource])
-        assert "60000" in str(admin.describe_configs([resource]))
+        assert "86400000" in str(admin.describe_configs([resource]))
         assert admin.describe_log_dirs()
         admin.delete_topics(["t"])
         admin.close()
@@ -109,10 +109,10 @@ async def test_aiokafka_administers(cluster: RealCluster):
     await admin.create_topics([AioNewTopic("t", 2, 1)])
     await admin.create_partitions({"t": AioNewPartitions(3)})
     assert ["t"] == [name for name in await admin.list_topics() if not name.startswith("__")]
-    resource = AioConfigResource(AioConfigResourceType.TOPIC, "t", {"retention.ms": "60000"})
+    resource = AioConfigResource(AioConfigResourceType.TOPIC, "t", {"retention.ms": "86400000"})
     await admin.alter_configs([resource])
     described = await admin.describe_configs([AioConfigResource(AioConfigResourceType.TOPIC, "t")])
-    assert "60000" in str(described)
+    assert "86400000" in str(described)
     await admin.delete_topics(["t"])
     await admin.close()
     assert cluster.nodes[0].node.image.topic("t") is None
