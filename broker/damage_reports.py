@@ -25,7 +25,7 @@ class DamageReports:
     """Used on the node's loop."""
 
     def __init__(
-        self, *, image: Callable[[], Image], fetchers: Fetchers, heartbeats: Callable[[], Heartbeats | None]
+        self, image: Callable[[], Image], fetchers: Fetchers, heartbeats: Callable[[], Heartbeats | None]
     ) -> None:
         self._image = image
         self._fetchers = fetchers

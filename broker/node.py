@@ -110,9 +110,7 @@ class Node:
         self._replication_tls: ssl.SSLContext | None = None
         self._heartbeats: Heartbeats | None = None
         self._fetchers = Fetchers(self._fetch_settings(), self._run)
-        self._damage_reports = DamageReports(
-            image=lambda: self.image, fetchers=self._fetchers, heartbeats=lambda: self._heartbeats
-        )
+        self._damage_reports = DamageReports(lambda: self.image, self._fetchers, lambda: self._heartbeats)
         self._reconciler = Reconciler(
             broker_id=self.broker_id,
             image=self._cluster_image.image,
