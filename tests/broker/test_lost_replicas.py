@@ -196,12 +196,11 @@ async def test_l1_damage_that_is_noted_while_a_sync_runs_holds_up_no_other_parti
         replica = node.replica(topic_id, 0)
         for partition in (0, sibling):
             await three.send(topic_id, b"a", partition)
-        node._fetchers.unfollow(replica.key)
-        await three.send(topic_id, b"b")
         storage, may_sync = replica.log.disk.storage, threading.Event()
         sync = storage.fdatasync
         storage.fdatasync = lambda handle: (may_sync.wait(20), sync(handle))
-        node._fetchers.follow(replica, three.state(topic_id), node.image.brokers[leader_id])
+        await three.send(topic_id, b"b")
+        await until(lambda: behind not in node.image.partition(topic_id, 0).in_sync_replicas)
         await until(lambda: replica.log.log_end_offset == 2)
         assert replica.log.durable_end_offset == 1, "its sync is under way"
         mark_damaged(replica.log, 0)
