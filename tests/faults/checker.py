@@ -35,6 +35,8 @@ class _Partition:
     sends: list[Send] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
+    unsettled: list[Final] = field(default_factory=list)
+    """Read while the cluster was not whole."""
     reference: Final | None = None
     odd_sends: list[Send] = field(default_factory=list)
     """Acknowledged, and not found where they were said to be."""
@@ -104,7 +106,7 @@ def check(history: Iterable[Operation], *, deleted_to: int = 0) -> list[Violatio
             case Poll():
                 partition.polls.append(operation)
             case Final():
-                partition.finals.append(operation)
+                (partition.finals if operation.is_settled else partition.unsettled).append(operation)
     return [
         violation
         for partition in partitions.values()
@@ -136,7 +138,7 @@ def _check_partition(partition: _Partition, home: Mapping[str, str]) -> Iterator
     yield from _only_what_was_sent(partition, home)
     for rule in (_reads_follow_sends, _reads_are_whole, _readers_go_on, _sends_are_whole, _real_time_order):
         yield from rule(partition)
-    for rule in (_epochs_never_fall, _replicas_agree):
+    for rule in (_epochs_never_fall, _replicas_agree, _replicas_are_intact, _some_replica_has_it):
         yield from rule(partition)
 
 
@@ -149,7 +151,7 @@ def _nothing_is_left_out(partition: _Partition, deleted_to: int) -> Iterator[Vio
             )
             yield Violation("lost-beginning", partition.name, what)
     was_written = any(send.outcome is Outcome.ACKNOWLEDGED for send in partition.sends)
-    if was_written and not any(final.source == "leader" for final in partition.finals):
+    if was_written and not partition.unsettled and not any(final.source == "leader" for final in partition.finals):
         yield Violation("never-read", partition.name, "was written, and not read at the end: nothing is proven of it")
 
 
@@ -313,7 +315,7 @@ def _real_time_order(partition: _Partition) -> Iterator[Violation]:
 
 def _epochs_never_fall(partition: _Partition) -> Iterator[Violation]:
     """S4: along one log."""
-    for final in partition.finals:
+    for final in (*partition.finals, *partition.unsettled):
         for (_, before), (offset, after) in pairwise(final.epochs):
             if after < before:
                 what = f"at {offset} the leader epoch falls from {before} to {after} on {final.source}"
@@ -334,6 +336,33 @@ def _replicas_agree(partition: _Partition) -> Iterator[Violation]:
         if one.log_start_offset == other.log_start_offset and one.epochs != other.epochs:
             what = f"{one.source} has the epochs {one.epochs}, {other.source} {other.epochs}"
             yield Violation("replica-divergence", partition.name, what)
+
+
+def _replicas_are_intact(partition: _Partition) -> Iterator[Violation]:
+    """S18: a replica that is in sync has met its damage, and is whole again."""
+    for final in partition.finals:
+        if final.damage:
+            yield Violation("damaged-replica", partition.name, f"{final.source}: {final.damage}")
+
+
+def _some_replica_has_it(partition: _Partition) -> Iterator[Violation]:
+    """S1 where the cluster was not whole at the end: any replica may lack what was acknowledged or read, not each.
+
+    No more can be said of such logs: records that nobody counts on may lie in them.
+    """
+    if not partition.unsettled:
+        return
+    kept = {pair for final in partition.unsettled for pair in final.records}
+    values = {value for _, value in kept}
+    for send in partition.sends:
+        placed = zip(send.offsets, send.values, strict=bool(send.offsets))
+        is_kept = kept.issuperset(placed) and values.issuperset(send.values)
+        if send.outcome is Outcome.ACKNOWLEDGED and not is_kept:
+            what = f"{send.values[0]}... was acknowledged at {send.offsets or 'some offset'}: no replica has it there"
+            yield Violation("lost-write", partition.name, what)
+    for poll in partition.polls:
+        if missing := set(poll.records) - kept:
+            yield Violation("lost-read", partition.name, f"{min(missing)} was read, and no replica has it")
 
 
 def main() -> int:

@@ -63,6 +63,10 @@ class Final:
     source: str = "leader"
     epochs: tuple[tuple[int, int], ...] = ()
     """Where it is known: (first offset, leader epoch) of each run of batches with the same epoch."""
+    damage: str = ""
+    """What of it could not be read, and is not in `records`."""
+    is_settled: bool = True
+    """False where the cluster was not whole: this replica may lack what others have, and hold what nobody counts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,9 @@ def as_line(operation: Operation) -> dict[str, Any]:
         case Poll(partition, began_s, ended_s, asked_offset, records, high_watermark, process):
             told = {"f": "poll", "p": process, "k": partition, "t0": began_s, "t1": ended_s, "from": asked_offset}
             return told | {"m": records, "high_watermark": high_watermark}
-        case Final(partition, records, log_start_offset, source, epochs):
-            return {"f": "final", "k": partition, "src": source, "m": records, "start": log_start_offset, "e": epochs}
+        case Final(partition, records, log_start_offset, source, epochs, damage, is_settled):
+            told = {"f": "final", "k": partition, "src": source, "m": records, "start": log_start_offset, "e": epochs}
+            return told | {"damage": damage, "settled": is_settled}
         case Creation(name, outcome, topic_id):
             return {"f": "create", "k": name, "type": _TYPES[outcome], "id": topic_id}
 
@@ -134,7 +139,8 @@ def from_line(line: Mapping[str, Any]) -> Operation:
             told = line["t0"], line["t1"], line["from"], records, line["high_watermark"], line.get("p", "")
             return Poll(line["k"], *told)
         case "final":
-            return Final(line["k"], _pairs(line["m"]), line["start"], line["src"], _pairs(line["e"]))
+            state = line.get("damage", ""), line.get("settled", True)
+            return Final(line["k"], _pairs(line["m"]), line["start"], line["src"], _pairs(line["e"]), *state)
         case _:
             return Creation(line["k"], _OUTCOMES[line["type"]], line["id"])
 

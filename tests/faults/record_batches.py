@@ -62,6 +62,8 @@ def decode(buffer: bytes) -> Iterator[tuple[int, str]]:
     """(offset, value) of every record of the batches in `buffer`."""
     position = 0
     while position < len(buffer):
+        if position + HEADER.size > len(buffer):
+            raise ValueError(f"{len(buffer) - position} bytes are no batch")
         base_offset, length, _, magic, crc, _, last_delta, *_, count = HEADER.unpack_from(buffer, position)
         end = position + 12 + length
         if magic != 2 or end > len(buffer) or crc != crc32c(buffer[position + CRC_COVERS_FROM : end]):

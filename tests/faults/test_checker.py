@@ -134,8 +134,31 @@ def test_an_epoch_that_falls_along_a_log_is_named():
     assert {"epoch-regression"} == names(history)
 
 
+def test_a_replica_of_which_something_could_not_be_read_is_named():
+    history = clean()
+    history["replica"] = replace(history["final"], source="replica 1", damage="the batch at offset 3 is broken")
+    assert {"damaged-replica"} == names(history)
+
+
+def test_where_the_cluster_was_not_whole_only_what_no_replica_has_is_lost():
+    history = clean()
+    whole = history.pop("final")
+    history["behind"] = Final("t-0", ((0, A), (1, "g")), source="replica 1", is_settled=False)
+    history["whole"] = replace(whole, source="replica 2", is_settled=False)
+    assert set() == names(history)
+    history["whole"] = replace(history["whole"], records=whole.records[:2])
+    assert {"lost-write", "lost-read"} == names(history)
+
+
+def test_where_the_cluster_was_not_whole_epochs_do_not_fall_either():
+    history = clean()
+    history["final"] = replace(history["final"], source="replica 1", epochs=((0, 2), (3, 1)), is_settled=False)
+    assert {"epoch-regression"} == names(history)
+
+
 def test_a_history_is_kept_as_lines_and_judged_again(tmp_path):
-    history = [*clean().values(), Creation("x", Outcome.ACKNOWLEDGED, "1")]
+    unsettled = Final("t-0", ((0, A),), source="replica 1", damage="rotten", is_settled=False)
+    history = [*clean().values(), unsettled, Creation("x", Outcome.ACKNOWLEDGED, "1")]
     save(history, tmp_path / "history.jsonl")
     assert history == list(load(tmp_path / "history.jsonl"))
 
