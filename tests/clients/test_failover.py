@@ -7,7 +7,7 @@ from broker.groups.host import group_hash
 from tests.clients.records import numbered, values
 from tests.clients.test_groups import PATIENCE_S, Member, fill, new_group
 from tests.clients.test_produce import produce, read
-from tests.faults.harness import wait_until
+from tests.faults.harness import Deadline, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 RECORDS = 30_000
@@ -20,13 +20,13 @@ def whole_again(cluster, topics):
     yield
     cluster.restart_dead()
     for topic in topics.ask("")["data"]:
-        cluster.wait_in_sync(topic["topic_name"], topic["partitions_count"], timeout_s=60)
+        cluster.wait_well(topic["topic_name"], topic["partitions_count"], Deadline(60))
 
 
 @pytest.mark.feature("leader killed")
 def test_a_producer_outlives_the_leader_and_nothing_is_lost_or_doubled(client, cluster, topics, whole_again):
     topic = topics.new()
-    cluster.wait_in_sync(topic, 1)
+    cluster.wait_well(topic, 1)
     produce(client, topic, numbered(range(100)), idempotent=True)  # it can, and is warm
     client.send(
         "produce", topic=topic, compression="none", acks="all", idempotent=True,
@@ -50,7 +50,7 @@ def test_a_group_outlives_its_coordinator(name, client, clients, cluster, topics
     wait_until(lambda: first.has(range(200)), "it has all of it", timeout_s=PATIENCE_S)
     first.client.call("commit")
     partitions = topics.ask(f"/{OFFSETS}")["partitions_count"]
-    cluster.wait_in_sync(OFFSETS, partitions)
+    cluster.wait_well(OFFSETS, partitions)
     cluster.leader_of(OFFSETS, group_hash(group) % partitions).kill()
     fill(client, topic, range(200, 400))
     wait_until(lambda: first.has(range(200, 400)), "it has what is new", timeout_s=120)

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.faults.client import DoubtfulError, NotSentError
-from tests.faults.harness import Cluster, Node, wait_until
+from tests.faults.harness import Cluster, Deadline, Node
 from tests.faults.network import Network
 from tests.faults.network_choice import Layer, choose
 from tests.faults.preload import FailingCalls, library
 
 SESSION_TIMEOUT_MS = 2000
-HEALED_S = 30.0
 
 
 def calls_can_fail() -> bool:
@@ -85,10 +84,10 @@ class Battlefield:
             if not node.is_running():
                 self.start(node)
 
-    def start_dead(self) -> None:
+    def start_dead(self, deadline: Deadline | None = None) -> None:
         """Start every node that does not run, and wait until all are ready."""
         self.begin_dead()
-        self.cluster.wait_ready()
+        self.cluster.wait_ready(deadline)
 
     def heal(self) -> None:
         """Everything that this can break is whole; dead nodes stay dead."""
@@ -97,23 +96,6 @@ class Battlefield:
             calls.heal()
         for node in self.nodes:
             node.signal(signal.SIGCONT)
-
-    def is_well(self, topic: str, partitions: int) -> bool:
-        """L1 but for the writes: in the eyes of every node all are ready, all partitions led, all replicas in sync."""
-        path = f"/v3/clusters/-/topics/{topic}/partitions"
-        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, KeyError):
-            for node in self.nodes:
-                if not node.is_ready():
-                    return False
-                for partition in range(partitions):
-                    replicas = node.ask(f"{path}/{partition}/replicas")["data"]
-                    if not all(replica["is_in_sync"] for replica in replicas):
-                        return False
-            return True
-        return False
-
-    def wait_well(self, topic: str, partitions: int, timeout_s: float = HEALED_S) -> None:
-        wait_until(lambda: self.is_well(topic, partitions), f"{topic} is whole again (L1)", timeout_s=timeout_s)
 
     def leads(self, node: Node, topic: str) -> bool:
         """As one of the nodes sees it."""

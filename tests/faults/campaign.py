@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import fault_kinds, network_choice
-from tests.faults.battlefield import HEALED_S, Battlefield, calls_can_fail
+from tests.faults.battlefield import Battlefield, calls_can_fail
 from tests.faults.campaign_table import append_line
 from tests.faults.checker import Violation, check
 from tests.faults.client import DoubtfulError, NotSentError
-from tests.faults.fault_kinds import KINDS, NotHereError, Strike
-from tests.faults.harness import Node, wait_until
+from tests.faults.fault_kinds import KINDS, Strike
+from tests.faults.harness import HEALED_S, Deadline, Node, wait_until
 from tests.faults.history import save
 from tests.faults.namespaces import NoNamespacesError
 from tests.faults.network_choice import Choice
@@ -80,8 +80,7 @@ class Campaign:
         try:
             for _ in range(CYCLES_A_ROUND):
                 workload.wait_for_more(self.chance.randint(*QUIET_RECORDS), timeout_s=60)
-                if (cycle := self._cycle(topic, workload)) is not None:
-                    cycles.append(cycle)
+                cycles.append(self._cycle(topic, workload))
                 if time.monotonic() > end_s:
                     break
             workload.wait_for_more(PARTITIONS)
@@ -103,15 +102,15 @@ class Campaign:
 
     def _judge(self, topic: str, workload: ReplicatedWorkload) -> None:
         workload.stop_writing()
-        self.field.wait_well(topic, PARTITIONS)
+        self.field.cluster.wait_well(topic, PARTITIONS)
         workload.read_everything()
-        workload.wait_for_readers(HEALED_S)
+        workload.wait_for_readers(Deadline(HEALED_S))
         workload.stop()
         for partition in range(PARTITIONS):
             workload.history += equal_replicas(self.field.nodes, topic, partition, replicas=3, timeout_s=HEALED_S)
         self.found += check(workload.history)
 
-    def _cycle(self, topic: str, workload: ReplicatedWorkload) -> Cycle | None:
+    def _cycle(self, topic: str, workload: ReplicatedWorkload) -> Cycle:
         """One or several faults, their end, and the wait for L1."""
         kinds = fault_kinds.choose(self.names, self.chance)
         strike = Strike(self.field, topic, self._victim(topic), self.chance, workload.history)
@@ -120,26 +119,24 @@ class Campaign:
         now, victim = time.strftime("%H:%M:%S"), strike.victim.node_id
         say(f"{now} {topic}: {' + '.join(kinds)} at node {victim} for {lasts_s:.1f} s")
         began_s = time.monotonic()
-        try:
-            with contextlib.ExitStack() as faults:
-                for kind in kinds:
-                    faults.enter_context(KINDS[kind](strike))
-                time.sleep(lasts_s)  # sleeps: how long the faults are on is what the seed draws
-        except NotHereError as error:
-            self.told[f"left out: {error}"] += 1
-            self.field.heal()
-            self.field.start_dead()
-            return None
-        self.field.heal()
-        self.field.start_dead()
-        healed_s = time.monotonic()
-        self.field.wait_well(topic, PARTITIONS)
-        for partition in range(PARTITIONS):
-            workload.wait_for_write(partition, HEALED_S)
+        with contextlib.ExitStack() as faults:
+            for kind in kinds:
+                faults.enter_context(KINDS[kind](strike))
+            time.sleep(lasts_s)  # sleeps: how long the faults are on is what the seed draws
+        within = Deadline(HEALED_S)
+        self._heal(topic, workload, within)
         ended_s = time.monotonic()
         self.told += strike.told
         self.told["calls that failed or were delayed"] = sum(calls.failures for calls in self.field.calls.values())
-        return Cycle(tuple(kinds), began_s, ended_s, hit_leader, ended_s - healed_s)
+        return Cycle(tuple(kinds), began_s, ended_s, hit_leader, ended_s - within.began_s)
+
+    def _heal(self, topic: str, workload: ReplicatedWorkload, within: Deadline) -> None:
+        """L1, all of it by one deadline."""
+        self.field.heal()
+        self.field.start_dead(within)
+        self.field.cluster.wait_well(topic, PARTITIONS, within)
+        for partition in range(PARTITIONS):
+            workload.wait_for_write(partition, within)
 
     # --- whom ---------------------------------------------------------------------------------------------------------
 
@@ -169,7 +166,7 @@ def create(field: Battlefield, topic: str, configs: dict[str, str]) -> None:
             return made.topic_id is not None or topic in client.topics()
 
     wait_until(created, f"{topic} is created")
-    field.wait_well(topic, PARTITIONS)
+    field.cluster.wait_well(topic, PARTITIONS)
 
 
 def delete(field: Battlefield, topic: str) -> None:

@@ -1,9 +1,10 @@
 """What can happen to a cluster: each kind a context that strikes when it is entered and has healed when it is left.
 
 Owns the list of kinds (`KINDS`) by which `scripts/faults --only` names them. Each acts on one `Strike`: the field, its
-victim and the seed's chance. A kind may raise `NotHereError` where it has nothing to act on, before it has done
-anything. Nothing here judges; nothing here leaves a node dead, a disk failing or a link cut behind. What was durable is
-taken away (`corruption`) from one victim only, alone, and only while every replica was in sync before.
+victim and a chance of its own. Nothing here judges; nothing here leaves a node down, a disk failing or a link cut
+behind. A node that comes back is started, not waited for: how long it takes is what L1 is about. What a kind waits for
+is what the fault itself needs, and says so. What was durable is taken away (`corruption`) from one victim only, alone,
+and only while every replica was in sync before.
 """
 
 import contextlib
@@ -21,25 +22,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import power_cut
-from tests.faults.battlefield import HEALED_S, Battlefield
+from tests.faults.battlefield import Battlefield
 from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.corruption import corrupt
-from tests.faults.harness import Node, wait_until
+from tests.faults.harness import HEALED_S, Deadline, Node, wait_until
 from tests.faults.history import Operation
 from tests.faults.preload import DATA, METADATA, FailingCalls
 
 CLOCK_JUMPS_MS = (-30 * 86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 30 * 86_400_000)
 SLOW_SYNCS_S = (0.05, 2.0)
 SPARE_DESCRIPTORS, CONNECTIONS = 4, 60
-
-
-class NotHereError(Exception):
-    """This kind cannot happen here and now; the message says why."""
+TRANSFER_S = 5.0
+NOTHING = "nothing"
 
 
 @dataclass(slots=True)
 class Strike:
-    """One blow: at whom, drawn from which chance, and what came of it."""
+    """One blow: at whom, and what came of it. How much it draws from its chance depends on what it meets."""
 
     field: Battlefield
     topic: str
@@ -56,10 +55,19 @@ class Strike:
     def pause(self, longest_s: float) -> None:
         time.sleep(self.chance.uniform(0, longest_s))  # sleeps: how long it lasts is what the seed draws
 
+    @property
     def calls(self) -> FailingCalls:
-        if not self.field.calls:
-            raise NotHereError("needs a C compiler")
+        """There where there is a C compiler: see `needs_compiler`."""
         return self.field.calls[self.victim.node_id]
+
+    @property
+    def hits_a_leader(self) -> bool:
+        """The victim leads a partition of the topic, or the quorum."""
+        if self.field.leads(self.victim, self.topic):
+            return True
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+            return self.field.cluster.quorum_leader() is self.victim
+        return False
 
 
 Kind = Callable[[Strike], contextlib.AbstractContextManager[None]]
@@ -86,9 +94,9 @@ def kill_all(strike: Strike) -> Iterator[None]:
     for node in strike.field.nodes:
         node.kill()
     if strike.chance.random() < 0.5:
-        strike.field.start_dead()
+        strike.field.begin_dead()
     yield
-    strike.field.start_dead()
+    strike.field.begin_dead()
 
 
 @contextlib.contextmanager
@@ -103,12 +111,13 @@ def pause(strike: Strike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def rolling_restart(strike: Strike) -> Iterator[None]:
-    """Each in turn, in order, the next when the last one is ready; at times without waiting for its replicas."""
+    """Each in turn, in order, the next when the last one is ready; its replicas may still be behind."""
     yield
     for node in strike.chance.sample(strike.field.nodes, len(strike.field.nodes)):
+        strike.field.cluster.wait_ready()
         node.signal(signal.SIGTERM)
         wait_until(lambda node=node: not node.is_running(), f"node {node.node_id} stops when asked", timeout_s=60)
-        strike.field.start_dead()
+        strike.field.begin_dead()
 
 
 @contextlib.contextmanager
@@ -178,7 +187,7 @@ def slow_network(strike: Strike) -> Iterator[None]:
 @contextlib.contextmanager
 def disk_full(strike: Strike) -> Iterator[None]:
     """The logs' disk: as the node sees it coming, or from one write to the next, a short one before it."""
-    calls = strike.calls()
+    calls = strike.calls
     how = strike.chance.choice(("seen coming", "at a write", "both"))
     if how != "at a write":
         calls.tell_full(DATA)
@@ -193,7 +202,7 @@ def disk_full(strike: Strike) -> Iterator[None]:
 @contextlib.contextmanager
 def disk_error(strike: Strike) -> Iterator[None]:
     """EIO on writes, on syncs or on both, of the logs or of the metadata; the node is restarted with another cable."""
-    calls = strike.calls()
+    calls = strike.calls
     area = strike.chance.choice((DATA, DATA, METADATA))
     which = strike.chance.choice(("writes", "syncs", "both"))
     if which != "syncs":
@@ -212,7 +221,7 @@ def disk_error(strike: Strike) -> Iterator[None]:
 @contextlib.contextmanager
 def slow_disk(strike: Strike) -> Iterator[None]:
     """Every sync of the logs, of the metadata or of both takes longer."""
-    calls = strike.calls()
+    calls = strike.calls
     delay_s = strike.chance.uniform(*SLOW_SYNCS_S)
     for area in strike.chance.choice(((DATA,), (METADATA,), (DATA, METADATA))):
         calls.delay_syncs(area, delay_s)
@@ -223,7 +232,6 @@ def slow_disk(strike: Strike) -> Iterator[None]:
 
 
 def _cut_power(strike: Strike, nodes: list[Node]) -> None:
-    strike.calls()
     for node in nodes:
         node.signal(signal.SIGKILL)
     for node in nodes:
@@ -246,12 +254,16 @@ def power_of_all(strike: Strike) -> Iterator[None]:
     """At one moment, as where they share a socket."""
     _cut_power(strike, strike.field.nodes)
     yield
-    strike.field.start_dead()
+    strike.field.begin_dead()
 
 
 @contextlib.contextmanager
 def corruption(strike: Strike) -> Iterator[None]:
-    """Bytes of the stopped victim's files change. It repairs what it can; what it refuses to start with comes back."""
+    """Bytes of the stopped victim's files change. It repairs what it can; what it refuses to start with comes back.
+
+    Over when the damage was met: the victim has started or its operator has given the file back, and where records were
+    damaged it has been made to lead them and was read.
+    """
     strike.victim.kill()
     damage = corrupt(strike.victim.directory, strike.topic, strike.chance)
     strike.told[damage.what] += 1
@@ -262,7 +274,7 @@ def corruption(strike: Strike) -> Iterator[None]:
     if not node.is_running():
         strike.told["refused to start"] += 1
         damage.take_back()
-    strike.field.start_dead()
+        strike.field.begin_dead()
     damage.close()
     if damage.kind in {"segment", "index", "epochs"}:
         _read_through(strike, damage.file)
@@ -271,17 +283,17 @@ def corruption(strike: Strike) -> Iterator[None]:
 def _read_through(strike: Strike, file: Path) -> None:
     """Make the victim lead what was damaged, and read it there: damage shows, nothing wrong is served (S18)."""
     partition = int(file.parent.name.partition(".")[0].rpartition("-")[2])
+    replica, to = f"{strike.topic}-{partition}", str(strike.victim.node_id)
 
     def leads() -> bool:
-        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, subprocess.TimeoutExpired):
-            replica, to = f"{strike.topic}-{partition}", str(strike.victim.node_id)
-            strike.field.cluster.kraft("partition", "transfer-leader", replica, "--to", to)
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            strike.field.cluster.kraft("partition", "transfer-leader", replica, "--to", to, timeout_s=TRANSFER_S)
             return True
         return False
 
-    wait_until(
-        leads, f"node {strike.victim.node_id} leads {strike.topic}-{partition} when asked to", timeout_s=HEALED_S
-    )
+    within = Deadline(HEALED_S)
+    strike.field.cluster.wait_ready(within)
+    within.wait_until(leads, f"node {to} leads {replica} when asked to")
     offset = 0
     with strike.victim.client() as client:
         while (polled := client.poll(strike.topic, partition, offset)) is not None and polled.records:
@@ -296,7 +308,7 @@ def _read_through(strike: Strike, file: Path) -> None:
 @contextlib.contextmanager
 def clock(strike: Strike) -> Iterator[None]:
     """The victim's wall clock jumps, perhaps twice; it is right again at the end."""
-    calls = strike.calls()
+    calls = strike.calls
     calls.move_clock(strike.chance.choice(CLOCK_JUMPS_MS))
     if strike.chance.random() < 0.3:
         strike.pause(2)
@@ -344,9 +356,9 @@ KINDS: dict[str, Kind] = {
     "descriptors": descriptors,
     "rolling": rolling_restart,
     "growth": growth,
-    "nothing": nothing,
+    NOTHING: nothing,
 }
-ALONE = {"growth", "rolling", "corruption", "kill-all", "power-all", "nothing"}
+ALONE = {"growth", "rolling", "corruption", "kill-all", "power-all", NOTHING}
 """Never together with another kind: they need the others whole, or hit them all."""
 KILLING = {"kill", "power", "disk-error", "pause", "descriptors"}
 """At most one of these at a time: each is about the victim's one process."""
@@ -363,6 +375,18 @@ def choose(names: list[str], chance: random.Random) -> list[str]:
         if name not in chosen and name not in ALONE and not is_second:
             chosen.append(name)
     return chosen
+
+
+def draw_victim(field: Battlefield, topic: str, partitions: int, chance: random.Random) -> Node:
+    """Any node, the leader of a partition, or that of the quorum; what is drawn does not depend on who leads."""
+    kind = chance.choice(("any", "leader", "controller"))
+    drawn, partition = chance.choice(field.nodes), chance.randrange(partitions)
+    with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+        if kind == "leader":
+            return field.cluster.leader_of(topic, partition)
+        if kind == "controller":
+            return field.cluster.quorum_leader()
+    return drawn
 
 
 def needs_compiler(name: str) -> bool:

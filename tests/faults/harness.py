@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.faults.client import Client, DoubtfulError, NotSentError
 KRAFT = Path(sys.executable).parent / "kraft"
 LOOPBACK = "127.0.0.1"
 READY_S = 30.0
+HEALED_S = 30.0
+"""L1: how long after the end of a fault everything may take to be whole again, starts of processes included."""
 OPERATION_S = 60.0
 POLL_S = 0.02
 LOG_TAIL_LINES = 25
@@ -32,8 +35,25 @@ def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float =
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:
-            raise AssertionError(f"after {timeout_s} s still not: {what}")
+            raise AssertionError(f"after {timeout_s:.1f} s still not: {what}")
         time.sleep(POLL_S)  # sleeps: another process's state, which nothing announces
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One moment for several waits: `within_s` seconds after it was made. What comes true later came too late."""
+
+    within_s: float
+    began_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def passed_s(self) -> float:
+        return time.monotonic() - self.began_s
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        left_s = max(0.0, self.within_s - self.passed_s)
+        wait_until(condition, f"{what} (within {self.within_s:g} s for all)", timeout_s=left_s)
+        assert self.passed_s <= self.within_s, f"later than {self.within_s:g} s, after {self.passed_s:.1f} s: {what}"
 
 
 class Node:
@@ -111,10 +131,9 @@ class Node:
         started = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
         (self.directory / "pid").write_text(f"{self.pid} {started}\n", encoding="ascii")
 
-    def wait_ready(self, timeout_s: float = READY_S) -> None:
-        wait_until(
-            lambda: self.is_ready() or not self.is_running(), f"node {self.node_id} is ready", timeout_s=timeout_s
-        )
+    def wait_ready(self, deadline: Deadline | None = None) -> None:
+        deadline = deadline or Deadline(READY_S)
+        deadline.wait_until(lambda: self.is_ready() or not self.is_running(), f"node {self.node_id} is ready")
         assert self.is_running(), f"node {self.node_id} died instead of getting ready:\n{self.log_tail()}"
 
     def is_ready(self) -> bool:
@@ -174,28 +193,35 @@ class Cluster:
         """Where a Kafka client finds it."""
         return kafka_servers(self.nodes.values())
 
-    def kraft(self, *arguments: str) -> None:
+    def kraft(self, *arguments: str, timeout_s: float = OPERATION_S) -> None:
         """The command line, as an operator uses it."""
-        command = [str(KRAFT), "-b", self.servers, "--yes", "--timeout", str(int(OPERATION_S)), *arguments]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=OPERATION_S + 15)
+        command = [str(KRAFT), "-b", self.servers, "--yes", "--timeout", str(int(timeout_s)), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s + 15)
         assert answer.returncode == 0, f"kraft {' '.join(arguments)}: {answer.returncode}: {answer.stderr}"
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, deadline: Deadline | None = None) -> None:
+        """Without a deadline for all of them each has its own."""
         for node in self.nodes.values():
-            node.wait_ready()
+            node.wait_ready(deadline)
 
-    def wait_in_sync(self, topic: str, partitions: int, *, timeout_s: float = READY_S) -> None:
-        """Every partition has a leader, and every replica is in sync again (L1)."""
-        for partition in range(partitions):
-            path = f"/v3/clusters/-/topics/{topic}/partitions/{partition}/replicas"
+    def is_well(self, topic: str, partitions: int) -> bool:
+        """L1 but for the writes: in the eyes of every node all are ready, all partitions led, all replicas in sync."""
+        path = f"/v3/clusters/-/topics/{topic}/partitions"
+        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, KeyError):
+            for node in self.nodes.values():
+                if not node.is_ready():
+                    return False
+                for partition in range(partitions):
+                    replicas = node.ask(f"{path}/{partition}/replicas")["data"]
+                    is_led = 1 == sum(replica["is_leader"] for replica in replicas)
+                    if not is_led or not all(replica["is_in_sync"] for replica in replicas):
+                        return False
+            return True
+        return False
 
-            def in_sync(path: str = path) -> bool:
-                with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
-                    replicas = next(iter(self.nodes.values())).ask(path)["data"]
-                    return all(replica["is_in_sync"] for replica in replicas)
-                return False
-
-            wait_until(in_sync, f"all replicas of {topic}-{partition} are in sync", timeout_s=timeout_s)
+    def wait_well(self, topic: str, partitions: int, deadline: Deadline | None = None) -> None:
+        deadline = deadline or Deadline(HEALED_S)
+        deadline.wait_until(lambda: self.is_well(topic, partitions), f"{topic} is whole again (L1)")
 
     def restart_dead(self) -> None:
         """Start every node that does not run, and wait until all are ready."""

@@ -12,14 +12,13 @@ import pytest
 
 from tests.faults.battlefield import Battlefield, battlefield, calls_can_fail
 from tests.faults.checker import check
-from tests.faults.fault_kinds import KINDS, Strike, choose, needs_compiler
-from tests.faults.harness import wait_until
+from tests.faults.fault_kinds import KINDS, Strike, needs_compiler
+from tests.faults.harness import HEALED_S, Deadline, wait_until
 from tests.faults.history import Operation, Outcome
 from tests.faults.replica_logs import equal_replicas
 
 TOPIC = "payments"
 PARTITIONS = 2
-HEALED_S = 90.0
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def field(tmp_path: Path, chance: random.Random) -> Iterator[Battlefield]:
     ) as made:
         with made.cluster[1].client() as client:
             client.create_topic(TOPIC, PARTITIONS, {"min.insync.replicas": "2"}, replication_factor=3)
-        made.wait_well(TOPIC, PARTITIONS, HEALED_S)
+        made.cluster.wait_well(TOPIC, PARTITIONS)
         yield made
 
 
@@ -47,7 +46,6 @@ def is_written(field: Battlefield, history: list[Operation], label: str) -> bool
 
 
 @pytest.mark.long
-@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", KINDS)
 def test_a_fault_of_each_kind_loses_nothing_and_heals(field: Battlefield, chance: random.Random, name: str):
@@ -60,20 +58,13 @@ def test_a_fault_of_each_kind_loses_nothing_and_heals(field: Battlefield, chance
     victim = field.cluster.leader_of(TOPIC, 0)
     with KINDS[name](Strike(field, TOPIC, victim, chance, history)):
         send(field, history, "during", 6)
+    within = Deadline(HEALED_S)
     field.heal()
-    field.start_dead()
-    field.wait_well(TOPIC, PARTITIONS, HEALED_S)
-    wait_until(lambda: is_written(field, history, "after"), "the topic takes writes again")
+    field.start_dead(within)
+    field.cluster.wait_well(TOPIC, PARTITIONS, within)
+    within.wait_until(lambda: is_written(field, history, "after"), "the topic takes writes again")
     for partition in range(PARTITIONS):
         with field.cluster[1].client() as client:
             history.append(client.read_all(TOPIC, partition))
         history += equal_replicas(field.nodes, TOPIC, partition, replicas=3, timeout_s=HEALED_S)
     assert [] == check(history)
-
-
-def test_a_cycle_mixes_no_kinds_that_would_take_two_nodes_away():
-    for seed in range(300):
-        chosen = choose(list(KINDS), random.Random(seed))
-        assert len(chosen) == len(set(chosen))
-        assert len({"kill", "power", "pause", "disk-error", "descriptors"} & set(chosen)) <= 1
-        assert len(chosen) == 1 or not {"growth", "corruption", "kill-all", "power-all"} & set(chosen)

@@ -77,7 +77,7 @@ def test_a_group_goes_on_when_its_coordinator_is_killed(form: Form):
 
     coordinator.start()
     coordinator.wait_ready()
-    cluster.wait_in_sync("__consumer_offsets", OFFSETS_PARTITIONS)
+    cluster.wait_well("__consumer_offsets", OFFSETS_PARTITIONS)
     cluster.leader_of("__consumer_offsets", partition).kill()
     for member in members:
         member.consumer.close()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.checker import check
 from tests.faults.conftest import Form
-from tests.faults.harness import Cluster, wait_until
+from tests.faults.harness import HEALED_S, Cluster, Deadline, wait_until
 from tests.faults.history import Send, counts
 from tests.faults.nemesis import Nemesis
 from tests.faults.replica_logs import equal_replicas
@@ -20,7 +20,6 @@ from tests.faults.tally import longest_silence_s
 TOPIC = "payments"
 PARTITIONS = 6
 SESSION_TIMEOUT_S = 2.0
-HEALED_S = 30.0
 LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "60"))
 
 
@@ -37,9 +36,9 @@ def judge(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> Non
     """After healing: read through the leaders and from each node's disk, then let the checker speak."""
     workload.stop_writing()
     cluster.restart_dead()
-    cluster.wait_in_sync(TOPIC, PARTITIONS, timeout_s=HEALED_S)
+    cluster.wait_well(TOPIC, PARTITIONS)
     workload.read_everything()
-    workload.wait_for_readers(HEALED_S)
+    workload.wait_for_readers(Deadline(HEALED_S))
     workload.stop()
     for partition in range(PARTITIONS):
         replicas = equal_replicas(cluster.nodes.values(), TOPIC, partition, replicas=3, timeout_s=HEALED_S)
@@ -62,7 +61,7 @@ def test_the_death_of_a_leader_loses_nothing_and_duplicates_nothing(form: Form, 
         workload.wait_for_more(200)
         wait_until(lambda: cluster.leader_of(TOPIC, 0) is not leader, f"{TOPIC}-0 has another leader")
         leader.start()
-        cluster.wait_in_sync(TOPIC, PARTITIONS)
+        cluster.wait_well(TOPIC, PARTITIONS)
         workload.wait_for_more(200)
         judge(cluster, workload)
     finally:
@@ -102,7 +101,7 @@ def test_minutes_of_kills_and_pauses_lose_nothing(form: Form, chance: random.Ran
             workload.wait_for_more(chance.randint(1, 2000), timeout_s=60)
             nemesis.strike()
             if chance.random() < 0.5:
-                cluster.wait_in_sync(TOPIC, PARTITIONS, timeout_s=HEALED_S)
+                cluster.wait_well(TOPIC, PARTITIONS)
         judge(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))
     finally:
         workload.stop()

@@ -4,13 +4,15 @@ Owns the threads: `stop` ends and joins them, and raises what one of them met th
 partition, producer, count.
 """
 
+import contextlib
 import itertools
 import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tests.faults.harness import Node, wait_until
+from tests.faults.client import DoubtfulError, NotSentError
+from tests.faults.harness import READY_S, Deadline, Node, wait_until
 from tests.faults.history import Final, Operation, Outcome, Send
 
 PAUSE_S = 0.02
@@ -81,25 +83,25 @@ class Workload:
         if self._errors:
             raise self._errors[0]
 
-    def wait_for_readers(self, timeout_s: float) -> None:
-        """Return when every reader has come to the end that `read_everything` found: none was left behind (L1)."""
+    def wait_for_readers(self, deadline: Deadline) -> None:
+        """Return when every reader has come to the ends that `read_everything` found: none was left behind (L1)."""
         ends = {final.partition: final.log_start_offset + len(final.records) for final in self._finals}
 
         def have_read_all() -> bool:
             return all(
-                at >= ends[f"{self._topic}-{partition}"]
+                at >= ends.get(f"{self._topic}-{partition}", 0)
                 for positions in self.positions.values()
                 for partition, at in positions.items()
             )
 
-        wait_until(lambda: have_read_all() or self._errors, "every reader comes to the end", timeout_s=timeout_s)
+        deadline.wait_until(lambda: have_read_all() or self._errors, "every reader comes to the end")
 
     def wait_for_more(self, records: int, timeout_s: float = 30.0) -> None:
         """Return when so many more records were acknowledged: a run without any proves nothing."""
         goal = self.acknowledged + records
         wait_until(lambda: self.acknowledged >= goal or self._errors, f"{goal} acknowledged", timeout_s=timeout_s)
 
-    def wait_for_write(self, partition: int, timeout_s: float) -> None:
+    def wait_for_write(self, partition: int, deadline: Deadline) -> None:
         """Return when a batch of its own is acknowledged in this partition (L1)."""
 
         def is_written() -> bool:
@@ -109,23 +111,34 @@ class Workload:
             self.history.append(sent)
             return sent.outcome is Outcome.ACKNOWLEDGED
 
-        wait_until(is_written, f"{self._topic}-{partition} takes a write", timeout_s=timeout_s)
+        deadline.wait_until(is_written, f"{self._topic}-{partition} takes a write")
 
-    def read_everything(self) -> None:
-        """The final reads: every partition from the first node, once it answers."""
-        self._finals = [self._final(partition) for partition in range(self._partitions)]
+    def read_everything(self, deadline: Deadline | None = None) -> None:
+        """The final reads: every partition, once it answers. One that cannot be read keeps no other from being read."""
+        errors: list[Exception] = []
+        self._finals = []
+        for partition in range(self._partitions):
+            try:
+                self._finals.append(self._final(partition, deadline or Deadline(READY_S)))
+            except (AssertionError, ValueError) as error:
+                errors.append(error)
         self.history += self._finals
+        if errors:
+            raise errors[0]
 
-    def _final(self, partition: int) -> Final:
+    def _final(self, partition: int, deadline: Deadline) -> Final:
         found: list[Final] = []
 
         def read() -> bool:
-            with self._nodes[partition % len(self._nodes)].client() as client:
+            with (
+                contextlib.suppress(NotSentError, DoubtfulError),
+                self._nodes[partition % len(self._nodes)].client() as client,
+            ):
                 if client.poll(self._topic, partition, 0) is not None:
                     found.append(client.read_all(self._topic, partition))
             return bool(found)
 
-        wait_until(read, f"{self._topic}-{partition} can be read")
+        deadline.wait_until(read, f"{self._topic}-{partition} can be read")
         return found[0]
 
     def _run(self, work: Callable[[str, random.Random], None], name: str, chance: random.Random) -> None:
