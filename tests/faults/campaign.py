@@ -13,6 +13,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import random
 import shutil
@@ -22,21 +23,21 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults import fault_kinds, network_choice
 from tests.faults.battlefield import Battlefield, calls_can_fail
 from tests.faults.campaign_table import append_line
-from tests.faults.checker import Violation, check
+from tests.faults.checker import Violation
 from tests.faults.client import DoubtfulError, NotSentError
 from tests.faults.fault_kinds import KINDS, Strike
-from tests.faults.harness import HEALED_S, Deadline, Node, wait_until
+from tests.faults.harness import HEALED_S, Deadline, wait_until
 from tests.faults.history import save
+from tests.faults.judgement import Judgement, judge
 from tests.faults.namespaces import NoNamespacesError
 from tests.faults.network_choice import Choice
 from tests.faults.own_namespace import bring_loopback_up
-from tests.faults.replica_logs import equal_replicas
 from tests.faults.replicated_workload import ReplicatedWorkload
 from tests.faults.tally import ALL, Cycle, Tally
 
@@ -50,85 +51,88 @@ THINK_S = 0.01
 
 @dataclass(slots=True)
 class Campaign:
-    """One cluster, one seed; `run` returns what was proven so far also where something was found."""
+    """One cluster, one seed; what was proven so far is there also where something was found."""
 
     field: Battlefield
     names: list[str]
     chance: random.Random
     directory: Path
-    tally: Tally = field(default_factory=Tally)
-    told: Counter[str] = field(default_factory=Counter)
-    found: list[Violation] = field(default_factory=list)
+    tally: Tally = dataclasses.field(default_factory=Tally)
+    told: Counter[str] = dataclasses.field(default_factory=Counter)
+    found: list[Violation] = dataclasses.field(default_factory=list)
 
     def run(self, minutes: float) -> None:
-        end_s = time.monotonic() + 60 * minutes
+        """What goes wrong ends it, and is found."""
+        began_s = time.monotonic()
         number = 0
-        while time.monotonic() < end_s and not self.found:
-            self._round(f"round-{number}", end_s)
-            number += 1
+        try:
+            while time.monotonic() < began_s + 60 * minutes and not self.found:
+                self._round(number, began_s + 60 * minutes)
+                number += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is: it is told with the table
+            traceback.print_exc()
+            self.found.append(Violation(type(error).__name__, "-", str(error)))
 
     # --- one round ----------------------------------------------------------------------------------------------------
 
-    def _round(self, topic: str, end_s: float) -> None:
-        configs = {"min.insync.replicas": "2", "segment.bytes": self.chance.choice(("65536", "1073741824"))}
+    def _round(self, number: int, end_s: float) -> None:
+        """It is judged in whatever state it ends."""
+        topic, chance = f"round-{number}", self.chance
+        configs = {"min.insync.replicas": "2", "segment.bytes": chance.choice(("65536", "1073741824"))}
         create(self.field, topic, configs)
-        workload = ReplicatedWorkload(self.field.nodes, topic, PARTITIONS, self.chance)
+        workload = ReplicatedWorkload(self.field.nodes, topic, PARTITIONS, chance)
         workload.think_s = THINK_S
         workload.start(producers=2, pollers=1)
         workload.start_replicated(idempotent=2, kafka=1, consumers=1)
         cycles: list[Cycle] = []
+        judgement = Judgement()
         try:
-            for _ in range(CYCLES_A_ROUND):
-                workload.wait_for_more(self.chance.randint(*QUIET_RECORDS), timeout_s=60)
-                cycles.append(self._cycle(topic, workload))
-                if time.monotonic() > end_s:
-                    break
-            workload.wait_for_more(PARTITIONS)
-            self._judge(topic, workload)
-        except Exception:
-            with contextlib.suppress(Exception):
-                workload.stop()
-            raise
+            with judgement.attempt():
+                while len(cycles) < CYCLES_A_ROUND and (not cycles or time.monotonic() < end_s):
+                    self._cycle(topic, workload, cycles)
+                workload.wait_for_more(PARTITIONS)
+            if judgement.failures:
+                for mend in (self.field.heal, self.field.begin_dead):
+                    with judgement.attempt():
+                        mend()
+            judge(judgement, self.field.cluster, topic, PARTITIONS, workload)
         except BaseException:  # interrupted: nobody waits for clients that wait for nodes
             workload.abandon()
             raise
         finally:
-            self.tally.add(workload.history, cycles, self.found)
+            self.found += judgement.violations
+            self.tally.add(workload.history, cycles, judgement.violations, is_judged=judgement.is_judged)
             self.told["acknowledged without an offset"] += workload.placeless
             save(workload.history, self.directory / f"{topic}.jsonl")
+        judgement.raise_first()
         if not self.found:
             delete(self.field, topic)
             (self.directory / f"{topic}.jsonl").unlink()
 
-    def _judge(self, topic: str, workload: ReplicatedWorkload) -> None:
-        workload.stop_writing()
-        self.field.cluster.wait_well(topic, PARTITIONS)
-        workload.read_everything()
-        workload.wait_for_readers(Deadline(HEALED_S))
-        workload.stop()
-        for partition in range(PARTITIONS):
-            workload.history += equal_replicas(self.field.nodes, topic, partition, replicas=3, timeout_s=HEALED_S)
-        self.found += check(workload.history)
-
-    def _cycle(self, topic: str, workload: ReplicatedWorkload) -> Cycle:
-        """One or several faults, their end, and the wait for L1."""
-        kinds = fault_kinds.choose(self.names, self.chance)
-        strike = Strike(self.field, topic, self._victim(topic), self.chance, workload.history)
-        hit_leader = bool(workload.in_flight) and self._matters(strike)
-        lasts_s = self.chance.uniform(*STRIKE_S)
-        now, victim = time.strftime("%H:%M:%S"), strike.victim.node_id
-        say(f"{now} {topic}: {' + '.join(kinds)} at node {victim} for {lasts_s:.1f} s")
-        began_s = time.monotonic()
+    def _cycle(self, topic: str, workload: ReplicatedWorkload, cycles: list[Cycle]) -> None:
+        """Peace, one or several faults, their end, and the wait for L1."""
+        chance = self.chance
+        workload.wait_for_more(chance.randint(*QUIET_RECORDS), timeout_s=60)
+        kinds, lasts_s = fault_kinds.choose(self.names, chance), chance.uniform(*STRIKE_S)
+        victim = fault_kinds.draw_victim(self.field, topic, PARTITIONS, chance)
+        strike = Strike(self.field, topic, victim, chance, workload.history)
+        is_hit = bool(workload.in_flight) and strike.hits_a_leader
+        now = time.strftime("%H:%M:%S")
+        say(f"{now} {topic}: {' + '.join(kinds)} at node {victim.node_id} for {lasts_s:.1f} s")
+        cycle = Cycle(tuple(kinds), time.monotonic(), is_hit)
+        cycles.append(cycle)
         with contextlib.ExitStack() as faults:
             for kind in kinds:
                 faults.enter_context(KINDS[kind](strike))
             time.sleep(lasts_s)  # sleeps: how long the faults are on is what the seed draws
         within = Deadline(HEALED_S)
-        self._heal(topic, workload, within)
-        ended_s = time.monotonic()
-        self.told += strike.told
-        self.told["calls that failed or were delayed"] = sum(calls.failures for calls in self.field.calls.values())
-        return Cycle(tuple(kinds), began_s, ended_s, hit_leader, ended_s - within.began_s)
+        try:
+            self._heal(topic, workload, within)
+            cycle.ended_s = time.monotonic()
+        finally:
+            cycle.heal_s = within.passed_s
+            self.told += strike.told
+            self.told["calls that failed or were delayed"] = sum(calls.failures for calls in self.field.calls.values())
 
     def _heal(self, topic: str, workload: ReplicatedWorkload, within: Deadline) -> None:
         """L1, all of it by one deadline."""
@@ -137,26 +141,6 @@ class Campaign:
         self.field.cluster.wait_well(topic, PARTITIONS, within)
         for partition in range(PARTITIONS):
             workload.wait_for_write(partition, within)
-
-    # --- whom ---------------------------------------------------------------------------------------------------------
-
-    def _victim(self, topic: str) -> Node:
-        kind = self.chance.choice(("any", "leader", "controller"))
-        drawn = self.chance.choice(self.field.nodes)
-        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
-            if kind == "leader":
-                return self.field.cluster.leader_of(topic, self.chance.randrange(PARTITIONS))
-            if kind == "controller":
-                return self.field.cluster.quorum_leader()
-        return drawn
-
-    def _matters(self, strike: Strike) -> bool:
-        """It leads a partition, or the quorum."""
-        if self.field.leads(strike.victim, strike.topic):
-            return True
-        with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
-            return self.field.cluster.quorum_leader() is strike.victim
-        return False
 
 
 def create(field: Battlefield, topic: str, configs: dict[str, str]) -> None:
@@ -242,27 +226,24 @@ def main() -> int:
         elif not is_clean:
             say(f"the nodes' folders, logs and histories: {directory}")
     if options.append:
-        append_line(campaign.tally, options, seed, [violation.name for violation in campaign.found])
+        found = [violation.name for violation in campaign.found]
+        append_line(campaign.tally, options, seed, found)
     return int(bool(campaign.found))
 
 
 def run(options: argparse.Namespace, names: list[str], seed: int, directory: Path, network: Choice) -> Campaign:
-    chance = random.Random(seed)
     field = Battlefield(
         directory / "cluster",
         options.nodes,
-        chance.randrange(2**32),
+        seed,
         ("log.flush.offset.checkpoint.interval.ms=500",),
         with_journal=bool({"power", "power-all"} & set(names)),
         can_fail_calls=calls_can_fail(),
         lay=network.lay,
     )
-    campaign = Campaign(field, names, chance, directory)
+    campaign = Campaign(field, names, random.Random(seed), directory)
     try:
         campaign.run(options.minutes)
-    except Exception as error:  # noqa: BLE001 - whatever was found ends the campaign and is told with its table
-        traceback.print_exc()
-        campaign.found.append(Violation(type(error).__name__, "-", str(error)))
     finally:
         field.close()
         show(campaign)
@@ -277,6 +258,8 @@ def show(campaign: Campaign) -> None:
         f"{tally.records:,} records acknowledged; {tally.hit_leader} of {cycles} cycles hit a leader or the controller "
         f"with requests in flight; outside of faults {tally.outside_share:.1%} of requests were acknowledged"
     )
+    if tally.unjudged:
+        say(f"{tally.unjudged:,} requests of rounds that could not be judged as a whole are not counted above")
     for what, count in sorted((+campaign.told).items()):
         say(f"  {count} x {what}")
     for violation in campaign.found[:VIOLATIONS_SHOWN]:

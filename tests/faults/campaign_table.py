@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from tests import proof
-from tests.faults.history import Outcome
 from tests.faults.tally import ALL, Row, Tally
 
 RECORD: Final = "faults"
@@ -27,7 +26,11 @@ Line = dict[str, Any]
 
 
 def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str]) -> Line:
-    """`rows`: what was printed, by kind; `quiet`: the share acknowledged of what no fault overlapped."""
+    """What came of it.
+
+    `rows`: what was printed, by kind; `quiet`: the share acknowledged
+    of what no fault overlapped; `unjudged`: requests that are in no row.
+    """
     return {
         "day": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": proof.commit(),
@@ -37,7 +40,8 @@ def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str])
         "network": options.network,
         "seed": seed,
         "hit": tally.hit_leader,
-        "quiet": round(tally.outside_share, 4) if tally.outside[Outcome.ACKNOWLEDGED] else None,
+        "quiet": round(tally.outside_share, 4) if tally.outside else None,
+        "unjudged": tally.unjudged,
         "rows": {name: asdict(row) for name, row in sorted(tally.rows.items())},
         "found": sorted(set(found)),
     }

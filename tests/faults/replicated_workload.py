@@ -54,6 +54,7 @@ class ReplicatedWorkload(Workload):
                 continue
             values = tuple(f"{partition}/{name}/{next(counter)}" for _ in range(chance.randint(1, 20)))
             self.in_flight += 1
+            self._send_off(partition, values)
             sent = self._until_acknowledged(clients, chance, partition, values, producer)
             self.in_flight -= 1
             self._note([sent])
@@ -110,6 +111,7 @@ class ReplicatedWorkload(Workload):
     def _deliver(self, producer: confluent_kafka.Producer, partition: int, value: str) -> None:
         began_s = time.monotonic()
         self.in_flight += 1
+        self._send_off(partition, (value,))
 
         def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
             self.in_flight -= 1
@@ -123,7 +125,7 @@ class ReplicatedWorkload(Workload):
                 self.placeless += not offsets
                 self._note([Send(key, (value,), began_s, ended_s, Outcome.ACKNOWLEDGED, offsets)])
             else:
-                self.history.append(Send(key, (value,), began_s, ended_s, Outcome.UNKNOWN))
+                self._add([Send(key, (value,), began_s, ended_s, Outcome.UNKNOWN)])
 
         producer.produce(self._topic, value=value.encode(), partition=partition, on_delivery=delivered)
 

@@ -1,8 +1,8 @@
 """What a campaign proves, in numbers: a row for each kind of fault, and one for all.
 
 Owns the arithmetic between a history and the times at which faults were on. Refuses to praise: a row says how much was
-acknowledged, refused and in doubt while its fault was on, so that an empty run shows. A cycle with several kinds counts
-in the row of each.
+acknowledged, refused and in doubt while its fault was on, so that an empty run shows. What was not judged is counted
+apart. A cycle with several kinds counts in the row of each.
 """
 
 from bisect import bisect_left, bisect_right
@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 
 from tests.faults.checker import Violation
 from tests.faults.history import Operation, Outcome, Send
@@ -20,16 +21,20 @@ ALL = "all"
 HEAD = ("fault", "cycles", "acked", "failed", "unknown", "lost", "duplicated", "diverged", "silent", "healed in")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cycle:
     """From the strike until everything was whole again (monotonic seconds)."""
 
     kinds: tuple[str, ...]
     began_s: float
-    ended_s: float
     hit_leader: bool
-    heal_s: float
-    """From the end of the faults until L1 held."""
+    ended_s: float = inf
+    """Without an end where L1 never held: nothing after it is outside of faults."""
+    heal_s: float = 0.0
+    """From the end of the faults until L1 held, or was given up."""
+
+    def overlaps(self, send: Send) -> bool:
+        return send.ended_s >= self.began_s and send.began_s <= self.ended_s
 
 
 @dataclass(slots=True)
@@ -73,30 +78,40 @@ class Tally:
     rows: dict[str, Row] = field(default_factory=lambda: defaultdict(Row))
     hit_leader: int = 0
     outside: Counter[Outcome] = field(default_factory=Counter)
-    """Requests that no fault overlapped."""
+    """Requests that no fault overlapped, of all rounds."""
     records: int = 0
+    unjudged: int = 0
+    """Requests of rounds that could not be judged, or not as a whole: they are in no row."""
 
-    def add(self, history: Iterable[Operation], cycles: list[Cycle], violations: list[Violation]) -> None:
+    def add(
+        self, history: Iterable[Operation], cycles: list[Cycle], violations: list[Violation], *, is_judged: bool
+    ) -> None:
         """One round."""
         sends = [operation for operation in history if isinstance(operation, Send)]
-        total = self.rows[ALL]
-        total.add(Counter(send.outcome for send in sends))
-        total.blame(violations)
-        self.records += sum(len(send.values) for send in sends if send.outcome is Outcome.ACKNOWLEDGED)
-        self.outside += Counter(send.outcome for send in sends if not _overlapped(send, cycles))
+        quiet = [send for send in sends if not any(cycle.overlaps(send) for cycle in cycles)]
+        self.outside += Counter(send.outcome for send in quiet)
+        self.hit_leader += sum(cycle.hit_leader for cycle in cycles)
         for cycle in cycles:
-            within = Counter(s.outcome for s in sends if s.ended_s >= cycle.began_s and s.began_s <= cycle.ended_s)
             unavailable_s = longest_silence_s(sends, cycle.began_s, cycle.ended_s)
-            self.hit_leader += cycle.hit_leader
             for name in (ALL, *cycle.kinds):
                 row = self.rows[name]
                 row.cycles += 1
                 row.unavailable_s = max(row.unavailable_s, unavailable_s)
                 row.heal_s = max(row.heal_s, cycle.heal_s)
-                if name != ALL:
-                    row.add(within)
-        for name in {kind for cycle in cycles for kind in cycle.kinds}:
+        for name in {ALL, *(kind for cycle in cycles for kind in cycle.kinds)}:
             self.rows[name].blame(violations)
+        if is_judged:
+            self._count(sends, cycles)
+        else:
+            self.unjudged += len(sends)
+
+    def _count(self, sends: list[Send], cycles: list[Cycle]) -> None:
+        self.rows[ALL].add(Counter(send.outcome for send in sends))
+        self.records += sum(len(send.values) for send in sends if send.outcome is Outcome.ACKNOWLEDGED)
+        for cycle in cycles:
+            within = Counter(send.outcome for send in sends if cycle.overlaps(send))
+            for kind in cycle.kinds:
+                self.rows[kind].add(within)
 
     @property
     def outside_share(self) -> float:
@@ -109,10 +124,6 @@ class Tally:
         lines = [HEAD, *(_line(name, self.rows[name]) for name in names)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(_cell, line, widths)) for line in lines)
-
-
-def _overlapped(send: Send, cycles: list[Cycle]) -> bool:
-    return any(send.ended_s >= cycle.began_s and send.began_s <= cycle.ended_s for cycle in cycles)
 
 
 def _line(name: str, row: Row) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from tests.faults.checker import check
 from tests.faults.fault_kinds import KINDS, Strike, needs_compiler
 from tests.faults.harness import HEALED_S, Deadline, wait_until
 from tests.faults.history import Operation, Outcome
-from tests.faults.replica_logs import equal_replicas
+from tests.faults.replica_logs import settled_replicas
 
 TOPIC = "payments"
 PARTITIONS = 2
@@ -66,5 +66,5 @@ def test_a_fault_of_each_kind_loses_nothing_and_heals(field: Battlefield, chance
     for partition in range(PARTITIONS):
         with field.cluster[1].client() as client:
             history.append(client.read_all(TOPIC, partition))
-        history += equal_replicas(field.nodes, TOPIC, partition, replicas=3, timeout_s=HEALED_S)
+        history += settled_replicas(field.nodes, TOPIC, partition, replicas=3, deadline=Deadline(HEALED_S))
     assert [] == check(history)

@@ -8,12 +8,11 @@ import time
 
 import pytest
 
-from tests.faults.checker import check
 from tests.faults.conftest import Form
-from tests.faults.harness import HEALED_S, Cluster, Deadline, wait_until
+from tests.faults.harness import Cluster, wait_until
 from tests.faults.history import Send, counts
+from tests.faults.judgement import Judgement, judge
 from tests.faults.nemesis import Nemesis
-from tests.faults.replica_logs import equal_replicas
 from tests.faults.replicated_workload import ReplicatedWorkload
 from tests.faults.tally import longest_silence_s
 
@@ -32,22 +31,16 @@ def begin(form: Form, chance: random.Random, *settings: str) -> tuple[Cluster, R
     return cluster, ReplicatedWorkload(list(cluster.nodes.values()), TOPIC, PARTITIONS, chance)
 
 
-def judge(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> None:
+def end(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> None:
     """After healing: read through the leaders and from each node's disk, then let the checker speak."""
-    workload.stop_writing()
-    cluster.restart_dead()
-    cluster.wait_well(TOPIC, PARTITIONS)
-    workload.read_everything()
-    workload.wait_for_readers(Deadline(HEALED_S))
-    workload.stop()
-    for partition in range(PARTITIONS):
-        replicas = equal_replicas(cluster.nodes.values(), TOPIC, partition, replicas=3, timeout_s=HEALED_S)
-        workload.history += replicas
-        assert [0, 0, 0] == [replica.log_start_offset for replica in replicas]
+    judgement = Judgement()
+    judge(judgement, cluster, TOPIC, PARTITIONS, workload)
     sends = [operation for operation in workload.history if isinstance(operation, Send)]
     longest_s = longest_silence_s(sends, 0, float("inf"))
     print(f"{counts(workload.history)}; {workload.retried} retries; no write for {longest_s:.1f} s at most; {told}")  # noqa: T201 - how much the run proved
-    assert [] == check(workload.history)
+    assert [] == judgement.violations
+    judgement.raise_first()
+    assert judgement.is_judged
 
 
 def test_the_death_of_a_leader_loses_nothing_and_duplicates_nothing(form: Form, chance: random.Random):
@@ -63,7 +56,7 @@ def test_the_death_of_a_leader_loses_nothing_and_duplicates_nothing(form: Form, 
         leader.start()
         cluster.wait_well(TOPIC, PARTITIONS)
         workload.wait_for_more(200)
-        judge(cluster, workload)
+        end(cluster, workload)
     finally:
         workload.stop()
 
@@ -79,7 +72,7 @@ def test_all_killed_at_once_recover_without_an_operator(form: Form, chance: rand
             node.kill()
         cluster.restart_dead()
         workload.wait_for_more(200)
-        judge(cluster, workload)
+        end(cluster, workload)
     finally:
         workload.stop()
 
@@ -102,6 +95,6 @@ def test_minutes_of_kills_and_pauses_lose_nothing(form: Form, chance: random.Ran
             nemesis.strike()
             if chance.random() < 0.5:
                 cluster.wait_well(TOPIC, PARTITIONS)
-        judge(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))
+        end(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))
     finally:
         workload.stop()

@@ -18,12 +18,12 @@ HISTORY = [
     sent(0.1), sent(0.5), sent(1.2, Outcome.UNKNOWN), sent(1.3, Outcome.REFUSED), sent(1.4), sent(3.4), sent(5.0),
     sent(6.0, Outcome.REFUSED),
 ]  # fmt: skip
-CYCLES = [Cycle(("kill", "loss"), 1.0, 3.0, hit_leader=True, heal_s=0.5)]
+CYCLES = [Cycle(("kill", "loss"), 1.0, hit_leader=True, ended_s=3.0, heal_s=0.5)]
 
 
 def test_what_overlaps_a_fault_counts_for_its_kinds_and_the_rest_as_quiet():
     tally = Tally()
-    tally.add(HISTORY, CYCLES, [])
+    tally.add(HISTORY, CYCLES, [], is_judged=True)
     assert (1, 1, 1, 1) == (
         tally.rows["kill"].cycles,
         tally.rows["kill"].acknowledged,
@@ -47,7 +47,7 @@ def test_a_violation_is_blamed_on_every_kind_of_its_round_and_shows_in_the_table
         Violation("duplicate", "t-0", "..."),
         Violation("phantom", "t-0", ""),
     ]
-    tally.add(HISTORY, CYCLES, found)
+    tally.add(HISTORY, CYCLES, found, is_judged=True)
     for name in ("kill", "loss", "all"):
         assert (1, 1, 1) == (tally.rows[name].lost, tally.rows[name].duplicated, tally.rows[name].diverged)
     lines = tally.table().splitlines()
@@ -55,11 +55,28 @@ def test_a_violation_is_blamed_on_every_kind_of_its_round_and_shows_in_the_table
     assert "2.0 s" in lines[-1]
 
 
+def test_what_was_not_judged_is_in_no_row_and_is_counted_apart():
+    tally = Tally()
+    tally.add(HISTORY, CYCLES, [Violation("lost-write", "t-0", "...")], is_judged=False)
+    for name in ("kill", "all"):
+        row = tally.rows[name]
+        assert (0, 0, 0, 1, 1) == (row.acknowledged, row.refused, row.unknown, row.lost, row.cycles)
+    assert (len(HISTORY), 0) == (tally.unjudged, tally.records)
+    assert 0.8 == tally.outside_share
+
+
+def test_nothing_is_outside_of_a_fault_that_never_healed():
+    tally = Tally()
+    tally.add(HISTORY, [Cycle(("kill",), 1.0, hit_leader=True)], [], is_judged=False)
+    assert 2 == tally.outside.total()
+
+
 def test_a_campaign_is_a_line_of_the_record_and_a_row_that_says_how_to_run_it_again():
     tally = Tally()
-    tally.add(HISTORY, CYCLES, [])
+    tally.add(HISTORY, CYCLES, [], is_judged=True)
     options = argparse.Namespace(minutes=10.0, nodes=5, only="kill,loss", network="proxies")
     told = line(tally, options, 7, []) | {"day": "2026-01-31", "commit": "abc1234"}
+    assert 0 == told["unjudged"]
     row = campaigns_table([json.loads(json.dumps(told))]).splitlines()[-1]
     assert (
         "| 2026-01-31 | abc1234 | `--minutes 10 --seed 7 --nodes 5 --only kill,loss` | proxies | 1 | 1 | 5 | 2 | 1 "
@@ -69,7 +86,7 @@ def test_a_campaign_is_a_line_of_the_record_and_a_row_that_says_how_to_run_it_ag
 
 def test_campaigns_add_up_kind_by_kind():
     tally = Tally()
-    tally.add(HISTORY, CYCLES, [Violation("lost-write", "t-0", "...")])
+    tally.add(HISTORY, CYCLES, [Violation("lost-write", "t-0", "...")], is_judged=True)
     both = [
         line(tally, argparse.Namespace(minutes=minutes, nodes=3, only=only, network="proxies"), 7, ["lost-write"])
         for minutes, only in ((5.0, "kill"), (2.0, None))

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -38,6 +39,8 @@ class Workload:
         self.positions: dict[str, dict[int, int]] = {}
         """How far each reader is in each partition."""
         self._finals: list[Final] = []
+        self._under_way: dict[str, Send] = {}
+        """Sends that were not answered yet, by their first value; whoever takes one out notes what became of it."""
         self._errors: list[BaseException] = []
         self._probes = itertools.count()
 
@@ -106,9 +109,10 @@ class Workload:
 
         def is_written() -> bool:
             with self._nodes[0].client() as client:
-                value = f"{partition}/probe/{next(self._probes)}"
-                sent, _ = client.send_batch(self._topic, partition, (value,))
-            self.history.append(sent)
+                values = (f"{partition}/probe/{next(self._probes)}",)
+                self._send_off(partition, values)
+                sent, _ = client.send_batch(self._topic, partition, values)
+            self._add([sent])
             return sent.outcome is Outcome.ACKNOWLEDGED
 
         deadline.wait_until(is_written, f"{self._topic}-{partition} takes a write")
@@ -157,6 +161,8 @@ class Workload:
                 partition: tuple(f"{partition}/{name}/{next(counter)}" for _ in range(chance.randint(1, 20)))
                 for partition in partitions
             }
+            for partition, values in wanted.items():
+                self._send_off(partition, values)
             if len(wanted) == 1:
                 partition, values = wanted.popitem()
                 sends = [client.send_batch(self._topic, partition, values)[0]]
@@ -167,8 +173,21 @@ class Workload:
         for client in clients:
             client.close()
 
+    def _send_off(self, partition: int, values: tuple[str, ...]) -> None:
+        """Said before it is sent, so that it is known of even where the client ends or hangs in the middle."""
+        now_s = time.monotonic()
+        self._under_way[values[0]] = Send(f"{self._topic}-{partition}", values, now_s, now_s, Outcome.UNKNOWN)
+
+    def _add(self, sends: list[Send]) -> None:
+        self.history += (send for send in sends if self._under_way.pop(send.values[0], None) is not None)
+
+    def note_unanswered(self) -> None:
+        """What is still under way after everybody was stopped is unknown: a client hangs, or ended with an error."""
+        for send in list(self._under_way.values()):
+            self._add([replace(send, ended_s=time.monotonic())])
+
     def _note(self, sends: list[Send]) -> None:
-        self.history += sends
+        self._add(sends)
         written = [send for send in sends if send.outcome is Outcome.ACKNOWLEDGED]
         self.acknowledged += sum(len(send.values) for send in written)
         if not written:
