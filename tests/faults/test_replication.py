@@ -5,30 +5,36 @@ an idempotent producer sent again lies there once (S13).
 import os
 import random
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from tests.faults.battlefield import SESSION_TIMEOUT_MS, battlefield
 from tests.faults.conftest import Form
+from tests.faults.fault_kinds import KINDS, Strike, draw_victim
 from tests.faults.harness import Cluster, wait_until
 from tests.faults.history import Send, counts
 from tests.faults.judgement import Judgement, judge
-from tests.faults.nemesis import Nemesis
 from tests.faults.replicated_workload import ReplicatedWorkload
 from tests.faults.tally import longest_silence_s
 
 TOPIC = "payments"
 PARTITIONS = 6
-SESSION_TIMEOUT_S = 2.0
+STRIKE_S_MAX = 10.0
 LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "60"))
 
 
-def begin(form: Form, chance: random.Random, *settings: str) -> tuple[Cluster, ReplicatedWorkload]:
-    cluster = form(3, f"broker.session.timeout.ms={int(SESSION_TIMEOUT_S * 1000)}", "log.retention.ms=-1", *settings)
-    configs = {"min.insync.replicas": "2"}
+def begin(form: Form, chance: random.Random) -> tuple[Cluster, ReplicatedWorkload]:
+    cluster = form(3, f"broker.session.timeout.ms={SESSION_TIMEOUT_MS}", "log.retention.ms=-1")
+    return cluster, made_topic(cluster, chance)
+
+
+def made_topic(cluster: Cluster, chance: random.Random) -> ReplicatedWorkload:
     with cluster[1].client() as client:
-        created = client.create_topic(TOPIC, PARTITIONS, configs, replication_factor=3)
+        created = client.create_topic(TOPIC, PARTITIONS, {"min.insync.replicas": "2"}, replication_factor=3)
         assert created.topic_id is not None
-    return cluster, ReplicatedWorkload(list(cluster.nodes.values()), TOPIC, PARTITIONS, chance)
+    return ReplicatedWorkload(list(cluster.nodes.values()), TOPIC, PARTITIONS, chance)
 
 
 def end(cluster: Cluster, workload: ReplicatedWorkload, told: str = "") -> None:
@@ -80,21 +86,33 @@ def test_all_killed_at_once_recover_without_an_operator(form: Form, chance: rand
 @pytest.mark.long
 @pytest.mark.timeout(2 * LONG_S + 240)
 @pytest.mark.parametrize("segment_bytes", ["1073741824", "65536"])
-def test_minutes_of_kills_and_pauses_lose_nothing(form: Form, chance: random.Random, segment_bytes: str):
-    """KRAFT_FAULT_SECONDS (60): how long each of these runs; for hours there is scripts/faults."""
-    cluster, workload = begin(
-        form, chance, f"log.segment.bytes={segment_bytes}", "log.flush.offset.checkpoint.interval.ms=500"
-    )
-    workload.start(producers=2, pollers=2)
-    workload.start_replicated(idempotent=3, kafka=2)
-    nemesis = Nemesis(cluster, workload, TOPIC, chance)
-    end_s = time.monotonic() + LONG_S
-    try:
-        while time.monotonic() < end_s:
-            workload.wait_for_more(chance.randint(1, 2000), timeout_s=60)
-            nemesis.strike()
-            if chance.random() < 0.5:
-                cluster.wait_well(TOPIC, PARTITIONS)
-        end(cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(nemesis.done.items())))
-    finally:
-        workload.stop()
+def test_minutes_of_kills_and_pauses_lose_nothing(tmp_path: Path, chance: random.Random, segment_bytes: str):
+    """One node at a time; at times the next one before the last one is in sync again, unlike in a campaign.
+
+    KRAFT_FAULT_SECONDS (60): how long each of these runs; for hours there is scripts/faults.
+    """
+    settings = f"log.segment.bytes={segment_bytes}", "log.flush.offset.checkpoint.interval.ms=500"
+    with battlefield(tmp_path / "cluster", 3, chance, *settings, can_fail_calls=False) as field:
+        workload = made_topic(field.cluster, chance)
+        workload.start(producers=2, pollers=2)
+        workload.start_replicated(idempotent=3, kafka=2)
+        told: Counter[str] = Counter()
+        end_s = time.monotonic() + LONG_S
+        try:
+            while time.monotonic() < end_s:
+                workload.wait_for_more(chance.randint(1, 2000), timeout_s=60)
+                kind, victim = chance.choice(("kill", "pause")), draw_victim(field, TOPIC, PARTITIONS, chance)
+                strike = Strike(field, TOPIC, victim, chance, workload.history)
+                told[kind] += 1
+                told["hit a leader with requests in flight"] += bool(workload.in_flight) and strike.hits_a_leader
+                with KINDS[kind](strike):
+                    strike.pause(STRIKE_S_MAX)
+                field.start_dead()
+                if chance.random() < 0.5:
+                    field.cluster.wait_well(TOPIC, PARTITIONS)
+            end(field.cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(told.items())))
+        except BaseException:
+            print(field.cluster.logs())  # noqa: T201 - shown by pytest with the failure
+            raise
+        finally:
+            workload.stop()
