@@ -1,7 +1,8 @@
 """Minutes of faults on real processes, judged by the checker: what `scripts/faults` runs.
 
 --minutes N         how long; rounds of a few cycles each, every round a topic of its own
---seed N            draws the same faults in the same order (processes and clocks make each run another one)
+--seed N            draws the same kinds of faults in the same order, at the same kinds of victims, for as long
+                    (processes and clocks make each run another one)
 --only a,b          these kinds of faults: see --list
 --nodes 3|5         how many; a topic has three replicas
 --network KIND      between the nodes: namespaces (faults on packets) or proxies (on bytes, without any privilege);
@@ -55,11 +56,12 @@ class Campaign:
 
     field: Battlefield
     names: list[str]
-    chance: random.Random
+    seed: int
     directory: Path
     tally: Tally = dataclasses.field(default_factory=Tally)
     told: Counter[str] = dataclasses.field(default_factory=Counter)
     found: list[Violation] = dataclasses.field(default_factory=list)
+    cycles: int = 0
 
     def run(self, minutes: float) -> None:
         """What goes wrong ends it, and is found."""
@@ -77,7 +79,7 @@ class Campaign:
 
     def _round(self, number: int, end_s: float) -> None:
         """It is judged in whatever state it ends."""
-        topic, chance = f"round-{number}", self.chance
+        topic, chance = f"round-{number}", random.Random(f"{self.seed} round {number}")
         configs = {"min.insync.replicas": "2", "segment.bytes": chance.choice(("65536", "1073741824"))}
         create(self.field, topic, configs)
         workload = ReplicatedWorkload(self.field.nodes, topic, PARTITIONS, chance)
@@ -110,8 +112,12 @@ class Campaign:
             (self.directory / f"{topic}.jsonl").unlink()
 
     def _cycle(self, topic: str, workload: ReplicatedWorkload, cycles: list[Cycle]) -> None:
-        """Peace, one or several faults, their end, and the wait for L1."""
-        chance = self.chance
+        """Peace, one or several faults, their end, and the wait for L1.
+
+        Its chance is its own: what a strike draws, which depends on what it meets, changes no other cycle.
+        """
+        chance = random.Random(f"{self.seed} cycle {self.cycles}")
+        self.cycles += 1
         workload.wait_for_more(chance.randint(*QUIET_RECORDS), timeout_s=60)
         kinds, lasts_s = fault_kinds.choose(self.names, chance), chance.uniform(*STRIKE_S)
         victim = fault_kinds.draw_victim(self.field, topic, PARTITIONS, chance)
@@ -241,7 +247,7 @@ def run(options: argparse.Namespace, names: list[str], seed: int, directory: Pat
         can_fail_calls=calls_can_fail(),
         lay=network.lay,
     )
-    campaign = Campaign(field, names, random.Random(seed), directory)
+    campaign = Campaign(field, names, seed, directory)
     try:
         campaign.run(options.minutes)
     finally:

@@ -3,6 +3,7 @@
 import contextlib
 import random
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from tests.faults import campaign as campaigning
 from tests.faults import judgement as judging
 from tests.faults.campaign import Campaign
-from tests.faults.fault_kinds import KINDS
+from tests.faults.fault_kinds import KINDS, Strike
 from tests.faults.harness import Deadline, wait_until
 from tests.faults.history import Operation, Outcome, Poll, Send
 from tests.faults.judgement import Judgement
@@ -101,7 +102,7 @@ class Round:
 
 def round_of(field: Field, folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> Round:
     """As it ended, be it with an error."""
-    made = Campaign(field, names, random.Random(seed), folder)
+    made = Campaign(field, names, seed, folder)
     cycles: list[Cycle] = []
     monkeypatch.setattr(Tally, "add", lambda _, __, of_round, *___, **____: cycles.extend(of_round))
     with contextlib.suppress(AssertionError):
@@ -111,6 +112,31 @@ def round_of(field: Field, folder: Path, names: list[str], monkeypatch: pytest.M
 
 def found(made: Campaign) -> list[str]:
     return [violation.name for violation in made.found]
+
+
+# --- what a seed draws -----------------------------------------------------------------------------------------------
+
+
+def test_a_seed_draws_the_same_faults_however_much_each_of_them_draws(field, tmp_path, monkeypatch):
+    """How many files were dirty at a power cut changes what is lost, not what comes next."""
+
+    def drawn(draws: Callable[[], int]) -> list[object]:
+        victims: list[object] = []
+
+        @contextlib.contextmanager
+        def greedy(strike: Strike) -> Iterator[None]:
+            victims.append(strike.victim.node_id)
+            for _ in range(draws()):
+                strike.chance.random()
+            yield
+
+        for name in KINDS:
+            monkeypatch.setitem(KINDS, name, greedy)
+        return [cycle.kinds for cycle in round_of(field, tmp_path, list(KINDS), monkeypatch).cycles] + victims
+
+    monkeypatch.setattr(campaigning, "CYCLES_A_ROUND", 12)
+    unlike = random.Random(5)
+    assert drawn(lambda: 3) == drawn(lambda: unlike.randrange(50))
 
 
 # --- L1 --------------------------------------------------------------------------------------------------------------
@@ -128,7 +154,7 @@ def test_all_waits_after_a_fault_share_one_deadline_that_begins_before_anything_
 def test_waits_that_are_each_short_enough_and_too_long_together_are_found(field, tmp_path, monkeypatch):
     monkeypatch.setattr(campaigning, "HEALED_S", 0.3)
     field.slow_s = 0.1
-    made = Campaign(field, ["kill"], random.Random(1), tmp_path)
+    made = Campaign(field, ["kill"], 1, tmp_path)
     made.run(1)
     assert ["AssertionError"] == found(made)
     assert "later than 0.3 s" in made.found[0].what
@@ -156,7 +182,7 @@ def test_a_round_that_ends_with_an_error_is_judged_all_the_same_and_its_requests
     monkeypatch.setattr(Clients, "wait_for_more", lambda *_, **__: wait_until(lambda: False, "more", timeout_s=0))
     monkeypatch.setattr(campaigning, "judge", judging.judge)
     field.cluster.wait_well = lambda *_: Deadline(0.0).wait_until(lambda: False, "t is whole again (L1)")
-    made = Campaign(field, ["kill"], random.Random(1), tmp_path)
+    made = Campaign(field, ["kill"], 1, tmp_path)
     made.run(60)
     assert {"aborted-read", "inconsistent-offset", "AssertionError"} <= set(found(made))
     total = made.tally.rows["all"]
