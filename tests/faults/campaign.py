@@ -32,7 +32,7 @@ from tests.faults.battlefield import Battlefield, calls_can_fail
 from tests.faults.campaign_table import append_line
 from tests.faults.checker import Violation
 from tests.faults.client import DoubtfulError, NotSentError
-from tests.faults.fault_kinds import KINDS, Strike
+from tests.faults.fault_kinds import KINDS, NOTHING, Strike
 from tests.faults.harness import HEALED_S, Deadline, wait_until
 from tests.faults.history import save
 from tests.faults.judgement import Judgement, judge
@@ -62,6 +62,7 @@ class Campaign:
     told: Counter[str] = dataclasses.field(default_factory=Counter)
     found: list[Violation] = dataclasses.field(default_factory=list)
     cycles: int = 0
+    ran_minutes: float = 0.0
 
     def run(self, minutes: float) -> None:
         """What goes wrong ends it, and is found."""
@@ -74,6 +75,9 @@ class Campaign:
         except Exception as error:  # noqa: BLE001 - whatever it is: it is told with the table
             traceback.print_exc()
             self.found.append(Violation(type(error).__name__, "-", str(error)))
+        finally:
+            self.ran_minutes = (time.monotonic() - began_s) / 60
+        self.found += self.tally.found_outside()
 
     # --- one round ----------------------------------------------------------------------------------------------------
 
@@ -122,7 +126,7 @@ class Campaign:
         kinds, lasts_s = fault_kinds.choose(self.names, chance), chance.uniform(*STRIKE_S)
         victim = fault_kinds.draw_victim(self.field, topic, PARTITIONS, chance)
         strike = Strike(self.field, topic, victim, chance, workload.history)
-        is_hit = bool(workload.in_flight) and strike.hits_a_leader
+        is_hit = kinds != [NOTHING] and bool(workload.in_flight) and strike.hits_a_leader
         now = time.strftime("%H:%M:%S")
         say(f"{now} {topic}: {' + '.join(kinds)} at node {victim.node_id} for {lasts_s:.1f} s")
         cycle = Cycle(tuple(kinds), time.monotonic(), is_hit)
@@ -233,7 +237,7 @@ def main() -> int:
             say(f"the nodes' folders, logs and histories: {directory}")
     if options.append:
         found = [violation.name for violation in campaign.found]
-        append_line(campaign.tally, options, seed, found)
+        append_line(campaign.tally, options, seed, campaign.ran_minutes, found)
     return int(bool(campaign.found))
 
 
@@ -262,7 +266,8 @@ def show(campaign: Campaign) -> None:
     cycles = tally.rows[ALL].cycles
     say(
         f"{tally.records:,} records acknowledged; {tally.hit_leader} of {cycles} cycles hit a leader or the controller "
-        f"with requests in flight; outside of faults {tally.outside_share:.1%} of requests were acknowledged"
+        f"with requests in flight; outside of faults {tally.outside_share:.1%} of requests were acknowledged; "
+        f"{campaign.ran_minutes:.1f} minutes"
     )
     if tally.unjudged:
         say(f"{tally.unjudged:,} requests of rounds that could not be judged as a whole are not counted above")

@@ -25,16 +25,17 @@ CAMPAIGNS_HEAD: Final = (
 Line = dict[str, Any]
 
 
-def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str]) -> Line:
+def line(tally: Tally, options: argparse.Namespace, seed: int, minutes: float, found: list[str]) -> Line:
     """What came of it.
 
-    `rows`: what was printed, by kind; `quiet`: the share acknowledged
+    `minutes`: how long it ran, of `asked_minutes`; `rows`: what was printed, by kind; `quiet`: the share acknowledged
     of what no fault overlapped; `unjudged`: requests that are in no row.
     """
     return {
         "day": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": proof.commit(),
-        "minutes": options.minutes,
+        "minutes": round(minutes, 1),
+        "asked_minutes": options.minutes,
         "nodes": options.nodes,
         "only": options.only,
         "network": options.network,
@@ -47,8 +48,8 @@ def line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str])
     }
 
 
-def append_line(tally: Tally, options: argparse.Namespace, seed: int, found: list[str]) -> None:
-    proof.add(RECORD, line(tally, options, seed, found))
+def append_line(tally: Tally, options: argparse.Namespace, seed: int, minutes: float, found: list[str]) -> None:
+    proof.add(RECORD, line(tally, options, seed, minutes, found))
     show()
 
 
@@ -78,7 +79,7 @@ def campaigns_table(lines: Iterable[Line]) -> str:
 
 def _campaign(one: Line) -> tuple[object, ...]:
     total = Row(**one["rows"].get(ALL, {}))
-    again = f"--minutes {one['minutes']:g} --seed {one['seed']}"
+    again = f"--minutes {one.get('asked_minutes', one['minutes']):g} --seed {one['seed']}"
     again += f" --nodes {one['nodes']}" if one["nodes"] != 3 else ""
     again += f" --only {one['only']}" if one["only"] else ""
     quiet = "-" if one["quiet"] is None else f"{one['quiet']:.1%}"

@@ -2,7 +2,7 @@
 
 Owns the arithmetic between a history and the times at which faults were on. Refuses to praise: a row says how much was
 acknowledged, refused and in doubt while its fault was on, so that an empty run shows. What was not judged is counted
-apart. A cycle with several kinds counts in the row of each.
+apart. A cycle with several kinds counts in the row of each; one without any fault in its own row only.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,8 +13,12 @@ from itertools import pairwise
 from math import inf
 
 from tests.faults.checker import Violation
+from tests.faults.fault_kinds import NOTHING
 from tests.faults.history import Operation, Outcome, Send
 
+QUIET_SHARE_MIN = 0.5
+ANSWERED_S = 10.0
+"""Whoever still does not know after so long was not answered by the time-out of his request."""
 LOST = {"lost-write", "acked-not-on-replica", "lost-read", "offset-gap", "torn-send", "lost-topic", "lost-beginning"}
 DUPLICATED = {"duplicate"}
 ALL = "all"
@@ -32,6 +36,10 @@ class Cycle:
     """Without an end where L1 never held: nothing after it is outside of faults."""
     heal_s: float = 0.0
     """From the end of the faults until L1 held, or was given up."""
+
+    @property
+    def is_fault(self) -> bool:
+        return self.kinds != (NOTHING,)
 
     def overlaps(self, send: Send) -> bool:
         return send.ended_s >= self.began_s and send.began_s <= self.ended_s
@@ -79,6 +87,8 @@ class Tally:
     hit_leader: int = 0
     outside: Counter[Outcome] = field(default_factory=Counter)
     """Requests that no fault overlapped, of all rounds."""
+    unanswered: list[Send] = field(default_factory=list)
+    """Those of them that nobody answered by their time-outs."""
     records: int = 0
     unjudged: int = 0
     """Requests of rounds that could not be judged, or not as a whole: they are in no row."""
@@ -88,12 +98,14 @@ class Tally:
     ) -> None:
         """One round."""
         sends = [operation for operation in history if isinstance(operation, Send)]
-        quiet = [send for send in sends if not any(cycle.overlaps(send) for cycle in cycles)]
+        faults = [cycle for cycle in cycles if cycle.is_fault]
+        quiet = [send for send in sends if not any(cycle.overlaps(send) for cycle in faults)]
         self.outside += Counter(send.outcome for send in quiet)
-        self.hit_leader += sum(cycle.hit_leader for cycle in cycles)
+        self.unanswered += (s for s in quiet if s.outcome is Outcome.UNKNOWN and s.ended_s - s.began_s >= ANSWERED_S)
+        self.hit_leader += sum(cycle.hit_leader for cycle in faults)
         for cycle in cycles:
             unavailable_s = longest_silence_s(sends, cycle.began_s, cycle.ended_s)
-            for name in (ALL, *cycle.kinds):
+            for name in (ALL, *cycle.kinds) if cycle.is_fault else cycle.kinds:
                 row = self.rows[name]
                 row.cycles += 1
                 row.unavailable_s = max(row.unavailable_s, unavailable_s)
@@ -117,6 +129,17 @@ class Tally:
     def outside_share(self) -> float:
         """Acknowledged of what was sent while nothing was broken."""
         return self.outside[Outcome.ACKNOWLEDGED] / max(1, self.outside.total())
+
+    def found_outside(self) -> list[Violation]:
+        """What must not happen while nothing is broken: requests refused or in doubt by the half, or not answered."""
+        found = [
+            Violation("unanswered", send.partition, f"{send.values[0]}... for {send.ended_s - send.began_s:.1f} s")
+            for send in self.unanswered
+        ]
+        if self.outside and self.outside_share < QUIET_SHARE_MIN:
+            what = f"outside of faults {self.outside_share:.1%} of {self.outside.total():,} requests were acknowledged"
+            found.append(Violation("unavailable", "-", what))
+        return found
 
     def table(self) -> str:
         """For people; `lost` to `diverged` count violations."""

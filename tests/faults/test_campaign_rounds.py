@@ -167,7 +167,21 @@ def test_after_a_fault_that_never_healed_nothing_is_outside_of_faults(field, tmp
     assert float("inf") == cycle.ended_s
 
 
+def test_nothing_hits_nobody(field, tmp_path, monkeypatch):
+    assert [True] * 3 == [one.hit_leader for one in round_of(field, tmp_path, ["kill"], monkeypatch).cycles]
+    assert [False] * 3 == [one.hit_leader for one in round_of(field, tmp_path, ["nothing"], monkeypatch).cycles]
+
+
 # --- what ends a campaign --------------------------------------------------------------------------------------------
+
+
+def test_refused_in_peace_is_found(field, tmp_path, monkeypatch):
+    sends = [Send("t-0", (str(at),), at, at, Outcome.REFUSED if at % 3 else Outcome.ACKNOWLEDGED) for at in range(9)]
+    monkeypatch.setattr(Clients, "seen", tuple(sends))
+    made = Campaign(field, ["nothing"], 1, tmp_path)
+    made.run(0.0001)
+    assert ["unavailable"] == found(made)
+    assert "outside of faults 33.3% of" in made.found[0].what
 
 
 def test_a_round_that_ends_with_an_error_is_judged_all_the_same_and_its_requests_prove_nothing(
@@ -188,4 +202,5 @@ def test_a_round_that_ends_with_an_error_is_judged_all_the_same_and_its_requests
     total = made.tally.rows["all"]
     assert (0, 0, 2) == (total.acknowledged, total.refused, made.tally.unjudged)
     assert total.diverged >= 2
+    assert made.ran_minutes < 1
     assert (tmp_path / "round-0.jsonl").exists()

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+from dataclasses import replace
+
+import pytest
 
 from tests.faults.campaign_table import campaigns_table, kinds_table, line
 from tests.faults.checker import Violation
@@ -65,18 +68,51 @@ def test_what_was_not_judged_is_in_no_row_and_is_counted_apart():
     assert 0.8 == tally.outside_share
 
 
+def test_a_cycle_of_nothing_is_no_fault_hits_nobody_and_is_outside_of_faults():
+    tally = Tally()
+    tally.add(HISTORY, [Cycle(("nothing",), 1.0, hit_leader=True, ended_s=3.0, heal_s=0.5)], [], is_judged=True)
+    assert (1, 1) == (tally.rows["nothing"].cycles, tally.rows["nothing"].acknowledged)
+    total = tally.rows["all"]
+    assert (0, 0.0, 0.0, 0) == (total.cycles, total.heal_s, total.unavailable_s, tally.hit_leader)
+    assert len(HISTORY) == tally.outside.total()
+
+
 def test_nothing_is_outside_of_a_fault_that_never_healed():
     tally = Tally()
     tally.add(HISTORY, [Cycle(("kill",), 1.0, hit_leader=True)], [], is_judged=False)
     assert 2 == tally.outside.total()
 
 
+@pytest.mark.parametrize(("refused", "names"), [(2, []), (3, ["unavailable"])])
+def test_less_than_half_acknowledged_outside_of_faults_is_found(refused, names):
+    tally = Tally()
+    tally.add([sent(1), sent(2), *(sent(3 + at, Outcome.REFUSED) for at in range(refused))], [], [], is_judged=True)
+    assert names == [violation.name for violation in tally.found_outside()]
+    assert refused / (2 + refused) == pytest.approx(1 - tally.outside_share)
+
+
+def test_a_campaign_without_one_acknowledgement_outside_of_faults_says_so():
+    tally = Tally()
+    tally.add([sent(1, Outcome.REFUSED)], [], [], is_judged=True)
+    options = argparse.Namespace(minutes=1.0, nodes=3, only=None, network="proxies")
+    assert 0.0 == line(tally, options, 7, 1.0, [])["quiet"]
+    assert ["unavailable"] == [violation.name for violation in tally.found_outside()]
+
+
+def test_a_request_that_nobody_answered_by_its_time_out_is_found_outside_of_faults_only():
+    waited = replace(sent(1.0, Outcome.UNKNOWN), ended_s=11.1)
+    for cycles, names in (([], ["unanswered"]), (CYCLES, [])):
+        tally = Tally()
+        tally.add([sent(at) for at in range(9)] + [waited], cycles, [], is_judged=True)
+        assert names == [violation.name for violation in tally.found_outside()]
+
+
 def test_a_campaign_is_a_line_of_the_record_and_a_row_that_says_how_to_run_it_again():
     tally = Tally()
     tally.add(HISTORY, CYCLES, [], is_judged=True)
     options = argparse.Namespace(minutes=10.0, nodes=5, only="kill,loss", network="proxies")
-    told = line(tally, options, 7, []) | {"day": "2026-01-31", "commit": "abc1234"}
-    assert 0 == told["unjudged"]
+    told = line(tally, options, 7, 4.26, []) | {"day": "2026-01-31", "commit": "abc1234"}
+    assert (4.3, 10.0, 0) == (told["minutes"], told["asked_minutes"], told["unjudged"])
     row = campaigns_table([json.loads(json.dumps(told))]).splitlines()[-1]
     assert (
         "| 2026-01-31 | abc1234 | `--minutes 10 --seed 7 --nodes 5 --only kill,loss` | proxies | 1 | 1 | 5 | 2 | 1 "
@@ -87,8 +123,9 @@ def test_a_campaign_is_a_line_of_the_record_and_a_row_that_says_how_to_run_it_ag
 def test_campaigns_add_up_kind_by_kind():
     tally = Tally()
     tally.add(HISTORY, CYCLES, [Violation("lost-write", "t-0", "...")], is_judged=True)
+    options = argparse.Namespace(minutes=10.0, nodes=3, network="proxies")
     both = [
-        line(tally, argparse.Namespace(minutes=minutes, nodes=3, only=only, network="proxies"), 7, ["lost-write"])
+        line(tally, argparse.Namespace(**vars(options), only=only), 7, minutes, ["lost-write"])
         for minutes, only in ((5.0, "kill"), (2.0, None))
     ]
     *table, _, mixed = kinds_table(both).splitlines()
