@@ -292,6 +292,7 @@ class SimulatedStorage:
         directory.change(lambda names: names.pop(name, None))
 
     def remove_directory(self, path: str) -> None:
+        self._enter("remove_directory", path)
         directory, name = self._parent(path)
         directory.change(lambda names: names.pop(name, None))
 

@@ -1,16 +1,21 @@
-"""One machine: a disk that forgets what was not synced, clocks, threads that are only delays, and ids from the seed."""
+"""One machine: a disk that forgets what was not synced, clocks, threads that are only delays, and ids from the seed.
+
+A process may die between any two calls of its disk, and in the middle of a write (`Countdown`).
+"""
 
 import contextlib
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from broker.machine import Machine
-from tests.logstore.simulated_storage import SimulatedStorage
-from tests.simulation.virtual_loop import MACHINE_EPOCH_MS, VirtualLoop
+from logstore.storage import Bytes
+from tests.logstore.simulated_storage import SimulatedFile, SimulatedStorage
+from tests.simulation.virtual_loop import LIFE, MACHINE_EPOCH_MS, Death, VirtualLoop
 from wire.errors import RefusedError
 from wire.record_batch import iterate_batches
 
@@ -19,18 +24,36 @@ CAPACITY_BYTES = 1 << 30
 LEADER_EPOCH_AT = 12
 MAGIC_AT = 16
 RECENT = 8
+WRITES = {"truncate", "fdatasync", "fsync_directory", "make_directory", "rename", "unlink", "remove_directory", "open"}
+"""And `pwrite`: calls that change what the next process finds. `open` may make a file."""
+
+
+@dataclass(slots=True)
+class Countdown:
+    """The process dies in the last of so many writes to files whose paths have this in them."""
+
+    writes: int
+    path: str
+    die: Callable[[], None]
+    rng: Random
+
+    def is_over(self, path: str) -> bool:
+        if self.path in path:
+            self.writes -= 1
+        return self.writes <= 0
 
 
 class Disk(SimulatedStorage):
-    """Says how much is free without looking at every file, and does not keep the calls."""
+    """Says how much is free without looking at every file, does not keep the calls, and does nothing for the dead."""
 
     def __init__(self) -> None:
         super().__init__(capacity_bytes=CAPACITY_BYTES)
         self.free: int | None = None
+        self.countdown: Countdown | None = None
 
     def heal(self) -> None:
         """There is space, and no call fails any more."""
-        self.free = None
+        self.free = self.countdown = None
         self._faults.clear()
         self._short_bytes = None
 
@@ -75,14 +98,43 @@ class Disk(SimulatedStorage):
             image[at] ^= bit
         return at, range(batches[number].base_offset, batches[number].next_offset)
 
+    def kill(self) -> None:
+        super().kill()
+        self.countdown = None
+
+    def pwrite(self, handle: int, data: Bytes, position: int, /) -> int:
+        """Whoever dies in it has written a part."""
+        file, path = self._of(handle)
+        if (countdown := self.countdown) is not None and countdown.is_over(path):
+            file.change((position, bytes(data[: countdown.rng.randint(0, len(data))])))
+            self._die(countdown)
+        return super().pwrite(handle, data, position)
+
     def _enter(self, operation: str, path: str) -> None:
+        _refuse_the_dead()
+        if self.countdown is not None and operation in WRITES and self.countdown.is_over(path):
+            self._die(self.countdown)
         if self._faults:
             super()._enter(operation, path)
             self.calls.clear()
 
+    def _of(self, handle: int) -> tuple[SimulatedFile, str]:
+        _refuse_the_dead()
+        return super()._of(handle)
+
+    def _die(self, countdown: Countdown) -> NoReturn:
+        countdown.die()
+        raise Death
+
     def free_bytes(self, path: str) -> int:
         del path
         return CAPACITY_BYTES if self.free is None else self.free
+
+
+def _refuse_the_dead() -> None:
+    life = LIFE.get()
+    if life is not None and not life.is_alive:
+        raise Death
 
 
 class Clock:

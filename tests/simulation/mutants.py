@@ -25,6 +25,7 @@ from logstore.log_reader import ReadRequest
 from logstore.partition_log import PartitionLog
 from logstore.producer_state import ProducerState
 from logstore.recovery import Recovery
+from logstore.storage import Bytes, Storage, parent_directory, write_fully
 from metadata.image import Image, Partition, Topic
 from tests.broker.replication import model_mutants
 from tests.simulation.run import run
@@ -262,6 +263,20 @@ def rotten_bytes_are_served_and_copied() -> Iterator[None]:
 @mutant("a leader's log goes on where the disk failed")
 def a_failed_disk_is_written_on() -> Iterator[None]:
     with patch.object(Disk, "fail", lambda *_: None):
+        yield
+
+
+@mutant("a checkpoint is written over the old one")
+def checkpoints_are_overwritten_in_place() -> Iterator[None]:
+    def overwrite(storage: Storage, path: str, data: Bytes) -> None:
+        handle = storage.open(path, create=True)
+        storage.truncate(handle, 0)
+        write_fully(storage, handle, data, 0)
+        storage.fsync(handle)
+        storage.close(handle)
+        storage.fsync_directory(parent_directory(path))
+
+    with patch("logstore.checkpoint_writer.replace_file", overwrite):
         yield
 
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from metadata.requests import DeleteTopicRequest, PartitionReassignment, ReassignPartitionsRequest
+from tests.simulation.machine import Countdown
 from tests.simulation.watch import Key
 from wire.identifiers import uuid_to_text
 
@@ -27,6 +28,8 @@ FAILING = (
     ("fdatasync", ".log"), ("fdatasync", ".log"), ("fdatasync", ".log"), ("pwrite", ".log"), ("pwrite", "checkpoint"),
     ("rename", ""), ("fsync_directory", ""), ("truncate", ".log"),
 )  # fmt: skip
+DEADLY = ("", "", "", "checkpoint", "checkpoint", ".log", ".snapshot", ".deleted")
+"""In writes to which files processes die."""
 DERIVED = (".index", ".timeindex", ".snapshot")
 SLOW_SYNC_S = (0.05, 0.4)
 TOPIC_STAYS = 0.8
@@ -71,6 +74,7 @@ class Nemesis:
             "reboot": self._reboot,
             "power cut": self._cut_power,
             "power cut of all": self._cut_power_of_all,
+            "death in a write": self._die_in_a_write,
             "pause": self._pause,
             "cut link": self._cut_link,
             "isolate": self._isolate,
@@ -133,8 +137,11 @@ class Nemesis:
         rng = Random(f"{self.cluster.seed} fault {name}")
         if rng.random() < self._directed:
             victim = rng.choice(sorted(node_ids))
-            how = rng.choice([self._kill_one, self._kill_one, self._cut_power_of, self._isolate_one, self._pause_one])
             for_s = rng.choice([0.001, 0.05, 1.2])
+            if rng.random() < 0.25:  # in what it is just about to do
+                self._commit(name, point, lambda: self._doom(victim, for_s))
+                return
+            how = rng.choice([self._kill_one, self._kill_one, self._cut_power_of, self._isolate_one, self._pause_one])
             self._later(rng.choice(STRIKE_S), lambda: self._commit(name, point, lambda: how(victim, for_s)))
 
     # ---- processes
@@ -180,6 +187,34 @@ class Nemesis:
             self.cluster.cut_power(node_id)
             self._start_later(node_id, self.rng.uniform(0.05, 0.8))
         return ""
+
+    def _die_in_a_write(self) -> str | None:
+        """Between two calls to the disk or within one; half of them while the process starts."""
+        node_id, down_s = self.rng.choice(self.cluster.node_ids), self.rng.choice([0.01, 0.2, 1.0])
+        if self.rng.random() < 0.5:
+            return self._doom(node_id, down_s)
+        if self._kill_one(node_id, down_s) is None:
+            return None
+        countdown = self._countdown(node_id, down_s)
+        self._later(down_s, lambda: setattr(self.cluster.machines[node_id].disk, "countdown", countdown))
+        return f"node {node_id}, killed, in write {countdown.writes} to {countdown.path} of the next process"
+
+    def _doom(self, node_id: int, down_s: float) -> str | None:
+        if node_id not in self.cluster.processes:
+            return None
+        self.cluster.machines[node_id].disk.countdown = countdown = self._countdown(node_id, down_s)
+        return f"node {node_id} in write {countdown.writes} to {countdown.path}, for {down_s} s"
+
+    def _countdown(self, node_id: int, down_s: float) -> Countdown:
+        ends = self.rng.choice([self.cluster.kill, self.cluster.cut_power])
+        writes = self.rng.randint(1, self.rng.choice([6, 40]))
+
+        def die() -> None:
+            self.log.append(f"{self.cluster.loop.time():9.4f} node {node_id} dies in a write: {ends.__name__}")
+            ends(node_id)
+            self._start_later(node_id, down_s)
+
+        return Countdown(writes, self.rng.choice(DEADLY), die, Random(self.rng.random()))
 
     def _pause(self) -> str | None:
         return self._pause_one(self.rng.choice(self.cluster.node_ids), self.rng.choice([0.1, 0.6, 1.3, 2.5]))

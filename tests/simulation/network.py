@@ -161,7 +161,7 @@ class Connection:
     def end_died(self, life: Life, *, silently: bool) -> None:
         for end in (self.client, self.server):
             if end.life is life:
-                end.is_dead = True
+                end.is_dead = end._is_closing = True
                 if silently:
                     end.peer.is_half_open = True
                 else:

@@ -83,7 +83,7 @@ class SimulatedProcess:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """A node that ends by itself has found a bug, in itself or in the simulator."""
-        if task.cancelled():
+        if task.cancelled() or not self.life.is_alive:
             return
         error = task.exception() or (None if self.node is None else self.node.failure)
         if isinstance(error, OSError) and not self._is_started:

@@ -39,6 +39,8 @@ class Shadow:
         self._left = (0, 0, 0, 0)
         self._on_disk = 0
         """Survives whatever comes; a process that has just opened the log knows of less."""
+        self.cutting_to: int | None = None
+        """While the log is being cut: whoever dies meanwhile may have lost what lies behind, wherever he was."""
 
     @property
     def log_start_offset(self) -> int:
@@ -100,8 +102,10 @@ class Shadow:
                 self.records += [(one.partition_leader_epoch, value) for value in values]
 
     def cut(self) -> None:
-        """The log was truncated, or begins anew."""
-        assert self.log is not None
+        """The log was truncated, or begins anew, or its process died over that."""
+        self.cutting_to = None
+        if self.log is None:
+            return
         self._on_disk = min(self._on_disk, self.log.log_end_offset)
         if self.log.log_end_offset == self.log.log_start_offset:
             self.records.clear()
@@ -115,9 +119,12 @@ class Shadow:
             return
         self._on_disk = max(log.synced_end_offset, min(self._on_disk, log.log_end_offset))
         end = log.log_end_offset if keeps_unsynced else max(log.log_start_offset, self._on_disk)
+        if self.cutting_to is not None:
+            end = min(end, self.cutting_to)
+            self._on_disk = min(self._on_disk, end)
         self._left = (log.log_start_offset, end, self._on_disk, min(log.high_watermark, end))
         self.log = None
-        del self.records[end - self.first_offset :]
+        del self.records[max(0, end - self.first_offset) :]
 
     def wiped(self) -> None:
         self.log = None

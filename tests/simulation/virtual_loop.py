@@ -4,7 +4,9 @@ Nothing waits: where nothing is ready, time jumps to the next timer. Everything 
 follows from the order of calls, so a run is a function of its seed.
 
 A `Life` is one process. Whatever it schedules carries it along (a context variable), so that after `kill` nothing of it
-ever runs again, no `finally` either, and while it is `stopped` (SIGSTOP) everything that falls due waits.
+ever runs again, no `finally` either, and while it is `stopped` (SIGSTOP) everything that falls due waits. Who dies in
+the middle of a callback leaves it by `Death`: Python runs each `finally` on the way, but neither disk nor network nor
+loop does anything for a dead process.
 """
 
 import asyncio
@@ -19,6 +21,10 @@ MACHINE_EPOCH_MS = 1_700_000_000_000
 LATE_S = 1e-8
 TURNS_MAX = 100_000
 """Turns of the loop in which time stands still."""
+
+
+class Death(BaseException):
+    """The process that runs now is gone: nothing may catch this and go on."""
 
 
 class Life:
@@ -60,7 +66,8 @@ class Life:
         if self.is_stopped:
             self._due.append((copy_context(), callback, args))
         else:
-            callback(*args)
+            with contextlib.suppress(Death):
+                callback(*args)
 
     def has(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -165,6 +172,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         def run() -> None:
             try:
                 result = func(*args)
+            except Death:
+                raise
             except BaseException as error:  # noqa: BLE001 - goes to whoever waits, as from a thread
                 future.set_exception(error)
             else:

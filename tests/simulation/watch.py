@@ -199,6 +199,7 @@ class Watch:
             known = self._shadow(log)
             if known is not None and offset < log.log_end_offset:
                 self.check(known[0].will_truncate, here().address, offset)
+                known[1].cutting_to = min(offset, known[0].matching(here().address))
                 self.on_point("truncates", {here().address})
             try:
                 real(log, offset)
@@ -213,6 +214,7 @@ class Watch:
             known = self._shadow(log)
             if known is not None:
                 self.check(known[0].will_start_at, here().address, offset)
+                known[1].cutting_to = 0
             try:
                 real(log, offset)
             finally:  # also where a full disk ends it half-way
