@@ -105,6 +105,7 @@ class SimulatedCluster:
         """The machine dies and comes back with an empty disk."""
         self.cut_power(node_id)
         self.machines[node_id].replace_disk()
+        self.metadata.lose_disk(node_id)
         self.watch.wiped(node_id)
 
     def could_not_start(self, node_id: int) -> None:

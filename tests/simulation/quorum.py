@@ -1,8 +1,12 @@
 """The metadata quorum as a node meets it, with delays, doubt and stale leaders, on a virtual clock.
 
 The real quorum has a fuzzer of its own (tests/kraft). Here its promises are taken for granted, and everything that it
-leaves open is drawn: who leads, when who hears of it, when an entry is applied where, and whether what a deposed leader
-had taken is kept.
+leaves open is drawn: who leads, when who hears of it, when an entry is applied where, whether what a deposed leader had
+taken is kept, and whether a request arrives twice.
+
+A process that starts knows what its disk says: nothing, if that is empty or no voter's; else its last snapshot and the
+entries that it knew to be committed, fewer than it has applied. The rest comes over the network, some at a time. So it
+acts on the image of a while ago, as a broker does that is back before anybody has missed it (KIP-903).
 """
 
 import asyncio
@@ -20,6 +24,13 @@ from tests.simulation.virtual_loop import Life, VirtualLoop, here
 ELECTION_S = (0.3, 0.8)
 STALE_LEADER_S = 1.5
 LOOK_S = 0.05
+SNAPSHOTS = 0.02
+"""How often one is taken: after so many of the entries."""
+BEHIND_S = (0.0, 0.0, 0.05, 0.3, 1.0)
+"""For how long a process that has started is still being told what it missed."""
+ENTRIES_AT_A_TIME = 4
+TWICE = 0.02
+TWICE_WITHIN_S = (0.001, 0.05, 1.0)
 
 
 @dataclass(slots=True)
@@ -32,6 +43,16 @@ class Taken:
     life: Life
 
 
+@dataclass(slots=True)
+class MetadataDisk:
+    """Of one voter: its last snapshot with its index, and up to where it has applied the log, which is all there."""
+
+    snapshot: bytes = b""
+    snapshot_index: int = 0
+    applied: int = 0
+    is_seated: bool = True
+
+
 class MetadataLog:
     """What the majority holds, and the elections."""
 
@@ -41,21 +62,30 @@ class MetadataLog:
         self.rng = rng
         self.voters = voters
         self.term = 0
-        self.leader_id: int | None = None
+        self.leader: SimulatedQuorum | None = None
+        """In one life: a process that starts leads in no term that was before."""
         self.entries: list[bytes | None] = [None]
         self.nodes: dict[int, SimulatedQuorum] = {}
-        self.known: dict[int, int] = {}
-        """How much of the log each node had on its disk."""
+        self.disks = {voter: MetadataDisk() for voter in voters}
         self.on_commit: Callable[[int, bytes], None] = lambda _index, _command: None
         self.on_take: Callable[[bytes], None] = lambda _command: None
         self._unheard_s = 0.0
         loop.call_later(LOOK_S, self._look)
 
+    @property
+    def leader_id(self) -> int | None:
+        return None if self.leader is None else self.leader.node_id
+
+    def lose_disk(self, node_id: int) -> None:
+        """This one's is empty now. A voter does not count until it has everything again (S16)."""
+        if node_id in self.disks:
+            self.disks[node_id] = MetadataDisk(is_seated=False)
+
     # ---- elections
 
     def _look(self) -> None:
         """Elect somebody else where the leader has been dead or cut off for an election timeout."""
-        leads = self.leader_id is not None and self._may_lead(self.leader_id)
+        leads = self._leads()
         self._unheard_s = 0.0 if leads else self._unheard_s + LOOK_S
         if self._unheard_s > self.rng.uniform(*ELECTION_S):
             self.elect()
@@ -69,16 +99,22 @@ class MetadataLog:
         if not candidates:
             return
         self.term += 1
-        self.leader_id = self.rng.choice(candidates)
+        self.leader = self.nodes[self.rng.choice(candidates)]
         self._unheard_s = 0.0
         self.entries.append(None)
         self._tell_of_leader()
 
+    def _leads(self) -> bool:
+        """The one that was elected runs still, and is heard."""
+        leader = self.leader
+        return leader is not None and self.nodes.get(leader.node_id) is leader and self._may_lead(leader.node_id)
+
     def _may_lead(self, node_id: int) -> bool:
         node = self.nodes.get(node_id)
-        if node is None or node.life.is_stopped or not node.life.is_alive:
+        if node is None or node.life.is_stopped or not node.life.is_alive or not self.disks[node_id].is_seated:
             return False
-        return 2 * sum(self._are_linked(node_id, voter) for voter in self.voters) > len(self.voters)
+        seated = [voter for voter in self.voters if self.disks[voter].is_seated]
+        return 2 * sum(self._are_linked(node_id, voter) for voter in seated) > len(self.voters)
 
     def _are_linked(self, one: int, other: int) -> bool:
         node = self.nodes.get(other)
@@ -87,10 +123,11 @@ class MetadataLog:
         return self.network.is_open(one, other) and self.network.is_open(other, one)
 
     def _tell_of_leader(self) -> None:
-        assert self.leader_id is not None
+        leader_id = self.leader_id
+        assert leader_id is not None
         for node_id, node in sorted(self.nodes.items()):
-            if self._are_linked(self.leader_id, node_id):
-                self._later(node, lambda node=node, term=self.term, leader=self.leader_id: node.hear(term, leader))
+            if self._are_linked(leader_id, node_id):
+                self._later(node, lambda node=node, term=self.term: node.hear(term, leader_id))
 
     def _later(self, node: "SimulatedQuorum", event: Callable[[], None]) -> None:
         self.loop.call_later(self.network.delay_s(), event, context=node.life.context)
@@ -105,8 +142,8 @@ class MetadataLog:
         self.loop.call_later(delay_s, self._commit, node, taken, context=_outside_of_all())
 
     def _commit(self, node: "SimulatedQuorum", taken: Taken) -> None:
-        still_leads = self.leader_id == node.node_id and self.term == taken.term
-        if still_leads and not self._may_lead(node.node_id):
+        still_leads = self.leader is node and self.term == taken.term
+        if still_leads and not self._leads():
             self.loop.call_later(LOOK_S, self._commit, node, taken, context=_outside_of_all())
             return  # no majority hears it: it waits, and may be overtaken by an election
         if not still_leads and (taken.command is None or self.rng.random() < 0.5):
@@ -130,7 +167,7 @@ class MetadataLog:
     def spread(self) -> None:
         """Whoever hears the leader learns what is committed."""
         for node_id, node in sorted(self.nodes.items()):
-            if self.leader_id is not None and self._are_linked(self.leader_id, node_id):
+            if self.leader_id is not None and self._leads() and self._are_linked(self.leader_id, node_id):
                 self._later(node, node.catch_up)
 
 
@@ -147,6 +184,7 @@ class SimulatedQuorum:
         self._log = log
         self._machine = machine
         self._heard_s = 0.0
+        self._behind_until_s = 0.0
         self._answers: dict[int, object] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._handler: Callable[[int, bytes], Awaitable[bytes]] | None = None
@@ -162,9 +200,20 @@ class SimulatedQuorum:
         return self.is_leader and self._log.loop.time() - self._heard_s <= 2 * LOOK_S
 
     async def start(self) -> None:
-        self._log.nodes[self.node_id] = self
-        self._apply_up_to(self._log.known.get(self.node_id, 0))
+        log = self._log
+        log.nodes[self.node_id] = self
+        self._behind_until_s = log.loop.time() + log.rng.choice(BEHIND_S)
+        if (disk := log.disks.get(self.node_id)) is not None and disk.applied:
+            self._restore(disk)
+            known = [disk.applied, max(self.last_applied, disk.applied - 3), self.last_applied]
+            self._apply_up_to(log.rng.choice([*known, log.rng.randint(self.last_applied, disk.applied)]))
         self._check_lease()
+
+    def _restore(self, disk: MetadataDisk) -> None:
+        """A snapshot that is newer than what is here: of the own disk, or of the leader's."""
+        if disk.snapshot_index > self.last_applied:
+            self._machine.restore(disk.snapshot_index, disk.snapshot)
+            self.last_applied = disk.snapshot_index
 
     async def stop(self) -> None:
         if self._log.nodes.get(self.node_id) is self:
@@ -194,7 +243,14 @@ class SimulatedQuorum:
             self._log.loop.call_soon(callback, change)
 
     def catch_up(self) -> None:
-        self._apply_up_to(len(self._log.entries) - 1)
+        """All that is committed, or for a while after the start some more of it, or the leader's snapshot."""
+        log = self._log
+        last = len(log.entries) - 1
+        if log.loop.time() < self._behind_until_s:
+            last = min(last, self.last_applied + log.rng.randint(0, ENTRIES_AT_A_TIME))
+        elif log.leader is not None and last - self.last_applied > ENTRIES_AT_A_TIME and log.rng.random() < 0.5:
+            self._restore(log.disks[log.leader.node_id])
+        self._apply_up_to(last)
 
     def _apply_up_to(self, index: int) -> None:
         while self.last_applied < index:
@@ -204,13 +260,24 @@ class SimulatedQuorum:
                 answer = self._machine.apply(at, command)
                 if self.is_leader:
                     self._answers[at] = answer
-            self.last_applied = self._log.known[self.node_id] = at
+            self.last_applied = at
+        self._remember()
         for waiting in [one for one in self._waiting if one[0] <= self.last_applied]:
             self._waiting.remove(waiting)
             settle(waiting[1], None, None)
 
+    def _remember(self) -> None:
+        """On a voter's disk, as far as it goes: an observer keeps nothing."""
+        log = self._log
+        if (disk := log.disks.get(self.node_id)) is None or disk.applied >= self.last_applied:
+            return
+        disk.applied = self.last_applied
+        disk.is_seated = disk.is_seated or disk.applied == len(log.entries) - 1
+        if log.rng.random() < SNAPSHOTS:
+            disk.snapshot, disk.snapshot_index = self._machine.snapshot(), self.last_applied
+
     def answered(self, taken: Taken, index: int) -> None:
-        self.catch_up()
+        self._apply_up_to(len(self._log.entries) - 1)
         settle(taken.future, index if taken.command is None else self._answers.pop(index, None), None)
 
     async def propose(self, command: bytes, *, timeout_s: float) -> object:
@@ -281,6 +348,8 @@ class SimulatedQuorum:
                 log.loop.call_soon(peer.serve, self.node_id, payload, answer, context=peer.life.context)
 
         log.loop.call_later(log.network.delay_s(), deliver, context=_outside_of_all())
+        if log.rng.random() < TWICE:  # as of somebody who heard no answer and asked again
+            log.loop.call_later(log.rng.uniform(0, log.rng.choice(TWICE_WITHIN_S)), deliver, context=_outside_of_all())
         try:
             async with asyncio.timeout(timeout_s):
                 return await future
