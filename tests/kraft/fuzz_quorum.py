@@ -4,8 +4,10 @@
 
 Message loss, reorder, duplication and stragglers; pauses; partitions, also one-way; crashes that lose unsynced bytes,
 also in the middle of a write and right after a vote; processes killed, whose unsynced bytes a later power cut takes;
-voters that lose their disk; compaction all the time; voter lists of 1, 3 and 5. While it runs: one leader per term, one
-command per index, on all nodes; a barrier sees what was acknowledged before it. After healing: AcknowledgedSurvives.
+disks that fail to sync or are full; voters that lose their disk; two candidates of one term whose voters forget;
+compaction all the time; voter lists of 1, 3 and 5. While it runs: one leader per term, one command per index, on all
+nodes; a barrier sees what was acknowledged before it; no node stops but by its disk. After healing:
+AcknowledgedSurvives.
 """
 
 import random
@@ -14,8 +16,12 @@ import sys
 from kraft.errors import NotLeader, QuorumError
 from kraft.raft_messages import RaftMessage
 from tests.kraft.simulated_cluster import SimulatedCluster, name_of, simulated
+from tests.kraft.simulated_disk import DiskError
 
 MISFORTUNE_S = 8.0
+RIVALS_AFTER_S = 0.45
+"""As soon as voters listen to candidates again."""
+RIVALS_FOR_S = 0.2
 
 
 class Misfortune:
@@ -36,7 +42,11 @@ class Misfortune:
         weather.straggle_s = chance.choice([0.1, 1.5, 5.0])
         weather.latency_s = chance.choice([(0.0005, 0.002), (0.001, 0.05)])
         self.crashes_after_votes = chance.choice([0.0, 0.1, 0.5])
+        self.quiet_until = 0.0
+        self.rivals: set[int] = set()
+        self.candidacies: dict[tuple[int, int], RaftMessage] = {}
         cluster.intercept = self._watch_votes
+        cluster.on_stop = self._exit
         self.wipes_seldom = chance.random() < 0.75
         self.calamity_every_s = chance.choice([0.3, 1.0, 2.0])
 
@@ -48,7 +58,7 @@ class Misfortune:
     def _client(self) -> None:
         if self.cluster.now >= self.end:
             return
-        running = self.cluster.running
+        running = self.cluster.running if self.cluster.now >= self.quiet_until else []
         leaders = [node for node in running if node.core is not None and node.core.is_leader]
         candidates = leaders if leaders and self.chance.random() < 0.9 else running
         for _ in range(self.chance.randint(1, self.burst) if candidates else 0):
@@ -69,6 +79,7 @@ class Misfortune:
         if self.cluster.now >= self.end:
             return
         often = [self._crash, self._kill, self._restart, self._clear_up]
+        often += [self._rival, self._rival, self._spoil_disk, self._forget_unsynced]
         seldom = [self._stop_in_a_write, self._pause, self._partition, self._one_way, self._reconnect, self._wipe]
         calamities = often + often + (seldom if self.wipes_seldom else [self._wipe] * 3)
         self.chance.choice(calamities)()
@@ -90,14 +101,103 @@ class Misfortune:
             self.cluster.kill(node_id)
             self._restart_later(node_id)
 
-    def _watch_votes(self, sender: int, _receiver: int, message: RaftMessage) -> bool:
+    def _watch_votes(self, sender: int, receiver: int, message: RaftMessage) -> bool:
         """Who has just given its vote goes down, and comes back soon: before the term is over."""
+        if message["type"] == "request_vote":
+            self.candidacies[sender, message["term"]] = message
         is_vote = message["type"] == "response_vote" and self.cluster.now < self.end
-        if is_vote and self.chance.random() < self.crashes_after_votes:
+        if is_vote and receiver in self.rivals:
+            self.cluster.at(self.cluster.now, lambda: self.cluster.crash(sender))
+            self.cluster.at(self.cluster.now + 0.001, lambda: self._ask_again(sender, receiver, message["term"]))
+        elif is_vote and self.chance.random() < self.crashes_after_votes:
             down = self.chance.choice([self.cluster.crash, self.cluster.kill])
             self.cluster.at(self.cluster.now, lambda: down(sender))
             self.cluster.at(self.cluster.now + self.chance.random() * 0.1, lambda: self._start(sender))
         return True
+
+    def _ask_again(self, voter: int, voted_for: int, term: int) -> None:
+        """It is up again, and the other candidate's request of the same term arrives late, or a second time."""
+        self._start(voter)
+        for rival in sorted(self.rivals - {voted_for}):
+            if (candidacy := self.candidacies.get((rival, term))) is not None:
+                self.cluster.deliver(rival, voter, candidacy)
+
+    def _rival(self) -> None:
+        """The leader is gone for a moment, and two who do not hear each other campaign at once, in one term."""
+        leaders = [node.node_id for node in self.cluster.running if node.core is not None and node.core.is_leader]
+        others = [node.node_id for node in self.cluster.running if node.node_id not in leaders]
+        if not leaders or len(others) < 2:
+            return
+        self._crash_for(leaders[0], 0.3)
+        rivals = set(self.chance.sample(others, 2))
+        self._set_apart(rivals)
+        self.cluster.at(self.cluster.now + RIVALS_AFTER_S, lambda: self._campaign(rivals))
+
+    def _forget_unsynced(self) -> None:
+        """A follower is killed between a write and its sync, is back, counts for a commit, and then loses its power.
+
+        So little is said meanwhile that nothing else makes it sync; who led then is silent afterwards.
+        """
+        leader = next((node.node_id for node in self.cluster.running if node.core and node.core.is_leader), None)
+        followers = [node.node_id for node in self.cluster.running if node.node_id != leader]
+        if leader is None or len(followers) < 2:
+            return
+        voters, forgetful = len(self.cluster.nodes), self.chance.choice(followers)
+        self.quiet_until = self.cluster.now + 0.5
+        for other in self.chance.sample(sorted(set(self.cluster.nodes) - {leader, forgetful}), voters // 2):
+            self._set_apart({leader, other})
+
+        def write() -> None:
+            core = self.cluster.nodes[leader].core
+            if core is not None and core.is_leader:
+                node = self.cluster.nodes[forgetful]
+                node.power_stays, node.disk.cut_power_at = True, node.disk.operations + 2
+                self._propose(leader)
+
+        def lose() -> None:
+            self._crash_for(forgetful, 0.01)
+            self.cluster.isolate(leader)
+
+        self.cluster.at(self.cluster.now + 0.1, write)
+        self.cluster.at(self.cluster.now + 0.16, lambda: self._start(forgetful))
+        self.cluster.at(self.cluster.now + 0.4, self._clear_up)
+        self.cluster.at(self.cluster.now + 0.4, lose)
+        self.cluster.at(self.cluster.now + 2.0, self._clear_up)
+
+    def _set_apart(self, rivals: set[int]) -> None:
+        first, second = sorted(rivals)
+        self.cluster.weather.blocked |= {(first, second), (second, first)}
+
+    def _campaign(self, rivals: set[int]) -> None:
+        cores = [core for node_id in sorted(rivals) if (core := self.cluster.nodes[node_id].core) is not None]
+        if self.cluster.now >= self.end or any(core.is_leader or core.failure is not None for core in cores):
+            return
+        self.rivals = rivals
+        self.cluster.at(self.cluster.now + RIVALS_FOR_S, self._reconcile)
+        for core in cores:
+            core.campaign_at = self.cluster.now
+            self.cluster.tick_soon(self.cluster.nodes[core.config.node_id])
+
+    def _reconcile(self) -> None:
+        self.rivals = set()
+        self._clear_up()
+
+    def _crash_for(self, node_id: int, down_s: float) -> None:
+        self.cluster.crash(node_id)
+        self.cluster.at(self.cluster.now + down_s, lambda: self._start(node_id))
+
+    def _spoil_disk(self) -> None:
+        """EIO at the next sync, or ENOSPC in one of the next writes; whoever is stopped by it is started again."""
+        disk = self.cluster.nodes[self._some_node()].disk
+        if self.chance.random() < 0.5:
+            disk.sync_fails = True
+        else:
+            disk.free_bytes = self.chance.choice([0, 30, 300, 5000])
+
+    def _exit(self, node_id: int) -> None:
+        """The process of a core that has stopped; some disks are whole again when it comes back."""
+        self._restart_later(node_id)
+        self.cluster.kill(node_id)
 
     def _stop_in_a_write(self) -> None:
         node = self.cluster.nodes[self._some_node()]
@@ -114,9 +214,14 @@ class Misfortune:
 
     def _start(self, node_id: int) -> None:
         node = self.cluster.nodes[node_id]
-        if node.core is None:
-            node.disk.cut_power_at = None
+        if node.core is not None:
+            return
+        if node.disk.cut_power_at is not None or self.chance.random() < 0.7:
+            node.disk.heal()
+        try:
             self.cluster.start(node_id)
+        except DiskError:
+            self._restart_later(node_id)
 
     def _pause(self) -> None:
         node = self.cluster.nodes[self._some_node()]

@@ -22,7 +22,7 @@ from kraft.errors import QuorumError
 from kraft.quorum_config import QuorumConfig
 from kraft.raft_messages import RaftMessage, lacks_keys
 from kraft.voters import Voter
-from tests.kraft.simulated_disk import PowerCut, SimulatedDisk
+from tests.kraft.simulated_disk import DiskError, PowerCut, SimulatedDisk
 
 TICK_S = 0.03
 _encode = msgspec.msgpack.Encoder().encode
@@ -42,7 +42,7 @@ class StaleBarrierError(AssertionError):
 
 
 class NodeFailedError(AssertionError):
-    """A core stopped although its disk was sound."""
+    """A core stopped although its disk did what it was told."""
 
 
 def name_of(command: bytes) -> bytes:
@@ -142,6 +142,10 @@ class SimulatedCluster:
         self.messages: list[tuple[int, int, Any]] | None = None
         self.intercept: Callable[[int, int, Any], bool] = lambda _sender, _receiver, _message: True
         """Called for each message that leaves; False: the test took it away."""
+        self.bears: tuple[type[BaseException], ...] = (DiskError,)
+        """What a core may stop by; anything else is a bug."""
+        self.on_stop: Callable[[int], None] = lambda _node_id: None
+        """Called with who has stopped by that, at each of its turns until it is killed."""
         ids = [UUID(int=self.chance.getrandbits(128)) for _ in range(voters)]
         self.initial_directories = dict(enumerate(ids, start=1))
         self.nodes = {
@@ -283,10 +287,11 @@ class SimulatedCluster:
         if core is None:
             return
         if core.failure is not None:
-            if isinstance(core.failure, CommittedIsLostError):
+            if isinstance(core.failure, CommittedIsLostError | StaleBarrierError):
                 raise core.failure
-            if isinstance(core.failure, AssertionError):
+            if not isinstance(core.failure, self.bears):
                 raise NodeFailedError(f"node {node.node_id}: {core.failure!r}") from core.failure
+            self.on_stop(node.node_id)
         elif core.is_leader and self.leaders.setdefault(core.term, node.node_id) != node.node_id:
             raise TwoLeadersError(f"nodes {self.leaders[core.term]} and {node.node_id} in term {core.term}")
 
@@ -386,7 +391,9 @@ class SimulatedCluster:
         self.weather = Weather()
         for node in self.nodes.values():
             node.paused_until = 0.0
-            node.disk.cut_power_at = None
+            node.disk.heal()
+            if node.core is not None and node.core.failure is not None:
+                self.kill(node.node_id)
             if node.core is None:
                 self.start(node.node_id)
 

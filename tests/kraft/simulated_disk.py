@@ -15,6 +15,10 @@ class PowerCut(BaseException):
     """The process is gone: nothing may catch this and go on."""
 
 
+class DiskError(OSError):
+    """A fault that a test has put in: what stops a node by it is no bug."""
+
+
 class _Content:
     def __init__(self) -> None:
         self.data = bytearray()
@@ -118,6 +122,11 @@ class SimulatedDisk:
     def close(self) -> None:
         self.is_locked = False
 
+    def heal(self) -> None:
+        """No call fails any more; what failed calls have left stays."""
+        self.cut_power_at = self.free_bytes = None
+        self.sync_fails = False
+
     # What a test does to a file behind its owner's back
 
     def overwrite(self, name: str, data: bytes) -> None:
@@ -144,7 +153,7 @@ class SimulatedFile:
             self._content.data += data[: self._disk.free_bytes]
             if len(data) > self._disk.free_bytes:
                 self._disk.free_bytes = 0
-                raise OSError(errno.ENOSPC, "No space left on device")
+                raise DiskError(errno.ENOSPC, "No space left on device")
             self._disk.free_bytes -= len(data)
         else:
             self._content.data += data
@@ -153,7 +162,7 @@ class SimulatedFile:
         self._disk.step()
         if self._disk.sync_fails:
             self._content.is_clean = True
-            raise OSError(errno.EIO, "Input/output error")
+            raise DiskError(errno.EIO, "Input/output error")
         self._disk.syncs += 1
         if not self._content.is_clean:
             self._content.synced = bytes(self._content.data)

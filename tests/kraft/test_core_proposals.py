@@ -110,6 +110,7 @@ def test_an_apply_that_raises_stops_the_node_once_and_does_not_apply_again():
     with simulated(3, seed=4) as cluster:
         cluster.commit(b"a")
         cluster.converge()
+        cluster.bears = (ValueError,)
         victim = followers(cluster)[0]
         machine = cluster.machine(victim)
         machine.raises = ValueError("cannot apply")
@@ -126,6 +127,7 @@ def test_a_callback_that_raises_stops_the_node_and_the_command_is_applied_once()
     """In the library a cancelled future's callback made the command apply again."""
     with simulated(1) as cluster:
         core = cluster.core(cluster.leader())
+        cluster.bears = (RuntimeError,)
 
         def outcome(_answer, _error):
             raise RuntimeError("the caller has gone")

@@ -149,6 +149,20 @@ def test_an_acknowledgement_from_an_older_term_is_not_counted():
         assert b"new" in cluster.acknowledged
 
 
+def test_an_entry_of_an_older_term_is_committed_only_by_one_of_the_leaders_own():
+    """Raft, figure 8: a majority has it, and a leader of a term in between may still overwrite it."""
+    with simulated(3, start=False) as cluster:
+        core, two, three = elected(cluster)
+        cluster.propose(1, b"old")
+        old = core.journal.last_index
+        two.append(core.term + 1, FORMED)
+        campaign(cluster, core, (two, three))
+        two.acknowledge(core.term, old)
+        assert core.committed < old, "a majority has it, of an older term"
+        two.acknowledge(core.term, core.journal.last_index)
+        assert core.committed == core.journal.last_index
+
+
 def test_an_acknowledgement_beyond_the_leaders_log_is_not_counted():
     with simulated(3, start=False) as cluster:
         core, two, _ = elected(cluster)
