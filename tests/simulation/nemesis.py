@@ -322,7 +322,7 @@ class Nemesis:
 
     def _lose_disk(self) -> str | None:
         node_id = self.rng.choice(self.cluster.node_ids)
-        if self.rng.random() < 0.5 or not self._is_replaceable(node_id):
+        if self.rng.random() < 0.5 or not self._is_replaceable(node_id) or not self.cluster.metadata.all_count:
             return None
         self.cluster.replace_disk(node_id)
         self._start_later(node_id, self.rng.choice([0.01, 0.3, 2.0]))

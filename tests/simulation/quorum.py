@@ -81,6 +81,11 @@ class MetadataLog:
         if node_id in self.disks:
             self.disks[node_id] = MetadataDisk(is_seated=False)
 
+    @property
+    def all_count(self) -> bool:
+        """No voter's disk was lost of late: one more may be, and a majority still has everything (S16)."""
+        return all(disk.is_seated for disk in self.disks.values())
+
     # ---- elections
 
     def _look(self) -> None:
