@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
-FETCH_VERSION = 16
 PRODUCE_TIMEOUT_S = 1.5
 PAUSE_S = 0.045
-READ_PAUSE_S = 0.06
 STALE_FOR = 0.8
 """How likely it is, each time, that who goes by a deleted topic's id has not heard of it yet."""
 IN_FLIGHT = (1, 2, 4, 5, 5)
@@ -142,7 +140,6 @@ class Producer(Client):
     ) -> None:
         super().__init__(cluster, number)
         self.is_idempotent = idempotent
-        self.records_acknowledged = 0
         self._partition = partition
         self._values = values
         self._producer_id = -1
@@ -249,13 +246,12 @@ class Producer(Client):
 
     def _acknowledged(self, one: Send, base_offset: int) -> None:
         self.told["ok"] += 1
-        self.records_acknowledged += len(one.values)
         cluster, checkers = self.cluster, self.cluster.checkers(one.topic_id, self._partition)
         if self.is_idempotent:
             insort(self._placed, (one.sequence, base_offset))
             cluster.watch.check(checkers.in_sequence, self._placed)
         for offset, value in enumerate(one.values, base_offset):
-            cluster.watch.check(checkers.acknowledge, 0, -1, offset, value, sent_after=one.sent_after)
+            cluster.watch.check(checkers.acknowledge, offset, value, sent_after=one.sent_after)
 
 
 def _told(answer: "asyncio.Future[Any] | None") -> Answered:

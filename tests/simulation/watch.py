@@ -126,14 +126,6 @@ class Watch:
             checkers.shadows[node_id].wiped()
             checkers.lost(node_id, -1 if broker is None else broker.epoch, counted=True)
 
-    def is_whole(self, node_id: int) -> bool:
-        """It holds all that was committed of what counts on it."""
-        return all(
-            checkers.matching(node_id) >= len(checkers.committed)
-            for checkers in self.partitions.values()
-            if checkers.state is not None and node_id in checkers.state.replicas
-        )
-
     def _is_of_a_known_topic(self, log: PartitionLog) -> None:
         """S17: no leader takes records of a topic that it knows to be deleted, whatever has its name now."""
         if not self.knows_topic(here().address, log.key[0]):

@@ -155,13 +155,16 @@ class Checkers:
 
     # ---- clients
 
-    def acknowledge(self, broker_id: int, leader_epoch: int, offset: int, value: int, *, sent_after: int) -> None:
-        """S1, S7, S14: acknowledged at this offset, which is committed, also for whoever leads by now."""
+    def acknowledge(self, offset: int, value: int, *, sent_after: int) -> None:
+        """S1, S14: acknowledged at this offset, which is committed."""
         committed = self.committed[offset][1] if offset < len(self.committed) else None
         self._require("S1", committed == value, f"{value} acknowledged at {offset}, where lies", committed)
         self._require("S14", offset > sent_after, f"{value} at {offset}, sent after the acknowledgement of", sent_after)
         self.acknowledged[offset] = value
         self.last_acknowledged = max(self.last_acknowledged, offset)
+
+    def acknowledged_in(self, leader_epoch: int, broker_id: int, offset: int) -> None:
+        """S7: whoever leads by now has what this leader of an older epoch acknowledges."""
         state = self.state
         if state is not None and state.leader_epoch > leader_epoch and state.leader not in {-1, *self.damaged}:
             held = self.matching(state.leader)

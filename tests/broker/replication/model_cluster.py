@@ -260,7 +260,8 @@ class ModelCluster:
         self.at(self.rng.uniform(5, 15), self._read)
 
     def acknowledge(self, broker: ModelBroker, leader_epoch: int, one: Waiting) -> None:
-        self.checkers.acknowledge(broker.broker_id, leader_epoch, one.offset, one.value, sent_after=one.sent_after)
+        self.checkers.acknowledge(one.offset, one.value, sent_after=one.sent_after)
+        self.checkers.acknowledged_in(leader_epoch, broker.broker_id, one.offset)
 
     # ---- the end
 
