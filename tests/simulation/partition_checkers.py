@@ -52,7 +52,7 @@ class PartitionCheckers(Checkers):
         holds = log.log_end_offset >= durable
         if node_id not in self.damaged:
             self._require("S3", holds, f"{durable} were durable on node {node_id}, now", log)
-            is_whole = log.damaged_from is None or not is_readable or node_id in self._rotten
+            is_whole = log.damaged_from is None or not is_readable
             self._require("S18", is_whole, f"nothing rotted on node {node_id}; damaged is", log)
         elif self.damaged[node_id] == NOT_NOTICED:
             is_noticed = log.damaged_from is not None
@@ -66,14 +66,22 @@ class PartitionCheckers(Checkers):
         )
 
     def rotten(self, node_id: int, offsets: range) -> None:
-        """These records of this replica are broken, and it may never notice: until it begins anew."""
+        """These records of this replica are broken, and it may never notice: until it `has_begun_anew`."""
         self._rotten[node_id] = offsets
         self.lost(node_id, NOT_NOTICED, counted=True)
 
-    def will_start_at(self, broker_id: int, offset: int) -> None:
-        super().will_start_at(broker_id, offset)
-        if self.damaged.get(broker_id) == NOT_NOTICED:
-            self.damaged[broker_id] = -1
+    def has_begun_anew(self, node_id: int) -> None:
+        """Nothing is left of the log that was, nor of what rotted in it; a member may be counted on for it still."""
+        self._rotten.pop(node_id, None)
+        if self.damaged.get(node_id) == NOT_NOTICED:
+            self.damaged[node_id] = -1
+
+    def was_cut(self, node_id: int) -> None:
+        """As far as its disk let it: what could not begin anew is as rotten as it was."""
+        shadow = self.shadows[node_id]
+        shadow.cut()
+        if shadow.log_start_offset == shadow.log_end_offset:
+            self.has_begun_anew(node_id)
 
     def watermark_moved(self, broker_id: int) -> None:
         self.starts_where_it_may(broker_id)

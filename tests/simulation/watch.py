@@ -124,6 +124,7 @@ class Watch:
         broker = self.image.brokers.get(node_id)
         for checkers in self.partitions.values():
             checkers.shadows[node_id].wiped()
+            checkers.has_begun_anew(node_id)
             checkers.lost(node_id, -1 if broker is None else broker.epoch, counted=True)
 
     def _is_of_a_known_topic(self, log: PartitionLog) -> None:
@@ -197,7 +198,7 @@ class Watch:
                 real(log, offset)
             finally:  # also where a full disk ends it half-way
                 if known is not None:
-                    known[1].cut()
+                    known[0].was_cut(here().address)
 
         return truncate_to
 
@@ -211,7 +212,7 @@ class Watch:
                 real(log, offset)
             finally:  # also where a full disk ends it half-way
                 if known is not None:
-                    known[1].cut()
+                    known[0].was_cut(here().address)
 
         return truncate_fully_and_start_at
 
@@ -254,9 +255,13 @@ class Watch:
 
     def _delete_log(self, real: Any) -> Any:
         def delete_log(directory: LogDirectory, *key: Any) -> bool:
-            if key in self.partitions:
-                self.partitions[key].shadows[here().address].wiped()
-            return bool(real(directory, *key))
+            checkers, node_id = self.partitions.get(key), here().address
+            if checkers is not None:
+                checkers.shadows[node_id].wiped()
+            is_deleted = bool(real(directory, *key))
+            if checkers is not None:
+                checkers.has_begun_anew(node_id)
+            return is_deleted
 
         return delete_log
 
