@@ -23,9 +23,9 @@ RecordProperty = Callable[[str, object], None]
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST_SEED = int(os.environ.get("KRAFT_TEST_SEED", "0")) * 10_000
 FAST_SEEDS = 30
-FAST_SEEDS_AT_A_TIME = 5
 LONG_SEEDS = 2_000
-SEEDS_AT_A_TIME = 50
+SEEDS_AT_A_TIME = 200
+"""Runs differ a lot: a median is worth something over many of them only."""
 QUICKLY_FOUND = ("acknowledged_on_local_append", "min_in_sync_ignored_at_the_watermark", "an_old_life_goes_on")
 
 
@@ -44,18 +44,19 @@ def explore(seeds: range, record_property: RecordProperty) -> None:
     told = campaign_of(all_ran, time.process_time() - started_s)
     record_property(SIMULATED, [[ran.acknowledged, ran.faults.total(), ran.elections, ran.events] for ran in all_ran])
     record_property(CPU_S, told.cpu_s)
-    assert told.acknowledged_median >= 1_000, f"hardly ever written to: it proves nothing: {told}"
-    assert told.faults_median >= 5, f"hardly anything fails: it proves nothing: {told}"
+    assert told.acknowledged_median >= 2_000, f"hardly ever written to: it proves nothing: {told}"
+    assert told.faults_median >= 10, f"hardly anything fails: it proves nothing: {told}"
+    assert told.elections_median >= 1, f"nobody ever takes over: it proves nothing: {told}"
 
 
 # The same seeds each time: who changes something hears of his own bugs; the long tests and campaigns draw new ones.
-@pytest.mark.parametrize("first", range(0, FAST_SEEDS, FAST_SEEDS_AT_A_TIME))
-def test_no_promise_is_broken_whatever_fails(first: int, record_property: RecordProperty) -> None:
-    explore(range(first, first + FAST_SEEDS_AT_A_TIME), record_property)
+@pytest.mark.timeout(300)
+def test_no_promise_is_broken_whatever_fails(record_property: RecordProperty) -> None:
+    explore(range(FAST_SEEDS), record_property)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("first", range(FAST_SEEDS, LONG_SEEDS, SEEDS_AT_A_TIME))
 def test_no_promise_is_broken_in_many_more_runs(first: int, record_property: RecordProperty) -> None:
     explore(range(FIRST_SEED + first, FIRST_SEED + min(first + SEEDS_AT_A_TIME, LONG_SEEDS)), record_property)
