@@ -134,12 +134,12 @@ def an_old_life_goes_on() -> Iterator[None]:
 core_mutant("min_in_sync_ignored_at_the_watermark", "min ISR ignored at the watermark")
 core_mutant("no_eligible_leader_replicas", "no ELR")
 core_mutant("stale_answer_applied", "stale fetch response applied", is_masked=True)
-core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set", is_masked=True)
+core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set")
 core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check", is_masked=True)
 core_mutant("broker_epoch_of_the_image_for_joiners", "no broker-epoch check (at the leader: KIP-903)")
 core_mutant("no_epoch_start_check", "no epoch-start check")
 core_mutant("no_watermark_check_at_a_join", "no high-watermark check at a join")
-core_mutant("no_leader_epoch_check_on_a_fetch", "no leader-epoch check on fetch", is_masked=True)
+core_mutant("no_leader_epoch_check_on_a_fetch", "no leader-epoch check on fetch")
 
 # ---- around the cores
 

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from logstore.partition_log import PartitionLog
+from metadata.image import Partition
 from tests.broker.replication.model_checkers import Checkers
 from tests.simulation.shadow import NOT_KNOWN, Shadow
 from tests.simulation.virtual_loop import Life
@@ -25,6 +26,8 @@ class PartitionCheckers(Checkers):
         """Up to where anybody has asked for records to be deleted."""
         self._rotten: dict[int, range] = {}
         self._leading_lives: dict[int, Life] = {}
+        self._epoch_starts: dict[int, int] = {}
+        """Where the leader's log ended when it began to lead in this epoch."""
         super().__init__(self.shadows)  # type: ignore[arg-type] # a shadow has what the checkers ask of a log
 
     def deleted(self) -> None:
@@ -65,6 +68,21 @@ class PartitionCheckers(Checkers):
             "S1", start <= self.deleted_to, f"node {node_id}'s log begins at {start}, deleted is up to", self.deleted_to
         )
 
+    def leads(self, broker_id: int, broker_epoch: int, leader_epoch: int) -> None:
+        super().leads(broker_id, broker_epoch, leader_epoch)
+        self._epoch_starts.setdefault(leader_epoch, self.shadows[broker_id].log_end_offset)
+
+    def state_changed(self, state: Partition, broker_epochs: dict[int, int]) -> None:
+        """S8 at a join: no sooner than it holds all that there was when its leader began to lead."""
+        before = self.state
+        super().state_changed(state, broker_epochs)
+        if before is None or before.leader_epoch != state.leader_epoch:
+            return
+        start = self._epoch_starts.get(state.leader_epoch, 0)
+        for joiner in {*state.in_sync_replicas} - {*before.in_sync_replicas} - self.damaged.keys():
+            held = self.shadows[joiner].durable_end_offset
+            self._require("S8", held >= start, f"{joiner} joins with {held}, and its leader's epoch begins at", start)
+
     def rotten(self, node_id: int, offsets: range) -> None:
         """These records of this replica are broken, and it may never notice: until it `has_begun_anew`."""
         self._rotten[node_id] = offsets
@@ -98,9 +116,9 @@ class PartitionCheckers(Checkers):
         known = self._leading_lives.setdefault(epoch, life)
         self._require("S10", known is life, f"node {life.address}, restarted, appends in leader epoch", epoch)
 
-    def applied(self, node_id: int, asked: object, in_flight: object) -> None:
-        """S11: what changes a log answers the request in flight."""
-        self._require("S11", asked is in_flight, f"node {node_id} applies what answers {asked}, not", in_flight)
+    def answers_in(self, leader_epoch: int, asked_in: int, fetch: object) -> None:
+        """S7: a leader answers those followers that believe in its own epoch."""
+        self._require("S7", asked_in == leader_epoch, f"{fetch}, of epoch {asked_in}, is answered in", leader_epoch)
 
     def seen(self, offset: int, value: int) -> None:
         """S12: a value that was read never changes, and is the committed one."""

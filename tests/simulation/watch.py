@@ -9,8 +9,6 @@ from typing import Any, Final
 from unittest.mock import patch
 from uuid import UUID
 
-from broker.replication.fetcher import Followed, LeaderFetcher
-from broker.replication.follower import Append, StartAt, Step, TruncateTo
 from broker.replication.replica import Fetched, Replica
 from logstore.log_answers import Appended
 from logstore.log_directory import LogDirectory
@@ -20,6 +18,8 @@ from metadata.apply import apply
 from metadata.commands import ChangePartitions
 from metadata.image import Image, Partition
 from tests.broker.replication.model_checkers import ViolationError
+from tests.simulation import metadata_checkers
+from tests.simulation.fetch_checkers import FetchCheckers
 from tests.simulation.partition_checkers import PartitionCheckers
 from tests.simulation.shadow import Shadow
 from tests.simulation.virtual_loop import here
@@ -39,6 +39,7 @@ class Watch:
         self.violation: ViolationError | None = None
         self.elections = 0
         self.topics_made = 0
+        self.only_clocks_jump = False
         self.unreadable: set[int] = set()
         """Nodes whose disk has refused, or will refuse, to read something."""
         self.knows_topic: Callable[[int, UUID], bool] = lambda _node_id, _topic_id: True
@@ -66,9 +67,12 @@ class Watch:
 
     def committed(self, index: int, command: bytes) -> None:
         """The metadata log has one more entry."""
-        before = self.image
-        applied = apply(before, index, codec.decode_proposal(command))
+        before, proposal = self.image, codec.decode_proposal(command)
+        applied = apply(before, index, proposal)
         self.image = applied.image
+        self.check(metadata_checkers.compared_and_set, before, self.image, proposal.command)
+        if self.only_clocks_jump:
+            self.check(metadata_checkers.stays_calm, before, self.image)
         if applied.image.topics is before.topics:
             return
         for topic_id in before.topics.keys() - applied.image.topics.keys():
@@ -145,13 +149,12 @@ class Watch:
                 (PartitionLog, "begin_sync", self._begin_sync),
                 (PartitionLog, "close", self._close),
                 (LogDirectory, "delete_log", self._delete_log),
-                (LeaderFetcher, "_request", self._request),
-                (LeaderFetcher, "_take", self._take),
                 (Replica, "__init__", self._replica_made),
                 (Replica, "lead", self._lead),
                 (Replica, "committed", self._committed),
                 (Replica, "fetch_as_follower", self._fetch_as_follower),
                 (Replica, "_show_high_watermark", self._show_high_watermark),
+                *FetchCheckers(self.check).wrappers(),
             ):
                 stack.enter_context(patch.object(owner, name, wrapper(getattr(owner, name))))
             yield
@@ -215,25 +218,6 @@ class Watch:
                     known[0].was_cut(here().address)
 
         return truncate_fully_and_start_at
-
-    def _request(self, real: Any) -> Any:
-        def request(fetcher: LeaderFetcher, *args: Any) -> Any:
-            fetcher.simulated_in_flight = dict(fetcher._session.wanted)  # type: ignore[attr-defined] # of the watch
-            return real(fetcher, *args)
-
-        return request
-
-    def _take(self, real: Any) -> Any:
-        def take(fetcher: LeaderFetcher, followed: Followed, data: Any) -> Step:
-            asked = followed.asked
-            step: Step = real(fetcher, followed, data)
-            changes = isinstance(step, TruncateTo | StartAt) or (isinstance(step, Append) and len(step.records))
-            if changes and (known := self._shadow(followed.replica.log)) is not None:
-                in_flight = fetcher.simulated_in_flight.get(followed.key)  # type: ignore[attr-defined] # of the watch
-                self.check(known[0].applied, here().address, asked, in_flight)
-            return step
-
-        return take
 
     def _begin_sync(self, real: Any) -> Any:
         def begin_sync(log: PartitionLog) -> Any:
@@ -300,8 +284,10 @@ class Watch:
                 if known is not None and refused.code == ErrorCode.KAFKA_STORAGE_ERROR:
                     known[0].fetched(*fetch)  # it was heard, though the leader's disk cannot answer it
                 raise
-            if fetched.diverging is None and known is not None:
-                known[0].fetched(*fetch)
+            if known is not None:
+                self.check(known[0].answers_in, replica.leader_epoch, kwargs["current_leader_epoch"], fetch)
+                if fetched.diverging is None:
+                    known[0].fetched(*fetch)
             return fetched
 
         return fetch_as_follower
