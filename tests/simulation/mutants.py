@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+from broker.errors import OutcomeUnknownError
 from broker.heartbeats import Heartbeats
 from broker.replication.fetcher import LeaderFetcher
 from broker.replication.fetchers import Fetchers
@@ -167,8 +168,8 @@ def followers_fetch_before_their_sync() -> Iterator[None]:
 
 @mutant("an unknown outcome is called a failure")
 def unknown_is_called_a_failure() -> Iterator[None]:
-    def refuse(replica: Replica, *_: Any, **__: Any) -> RefusedError:
-        return RefusedError(ErrorCode.NOT_ENOUGH_REPLICAS, replica.name)
+    def refuse(replica: Replica, *_: Any, **__: Any) -> OutcomeUnknownError:
+        return OutcomeUnknownError(ErrorCode.NOT_ENOUGH_REPLICAS, replica.name)
 
     with patch.object(Replica, "not_yet_safe", refuse):
         yield
@@ -277,6 +278,18 @@ def checkpoints_are_overwritten_in_place() -> Iterator[None]:
         storage.fsync_directory(parent_directory(path))
 
     with patch("logstore.checkpoint_writer.replace_file", overwrite):
+        yield
+
+
+@mutant("the disk is filled up to its last byte")
+def the_reserve_is_written_on() -> Iterator[None]:
+    with patch.object(Disk, "reserved_bytes", property(lambda _: 0, lambda *_: None), create=True):
+        yield
+
+
+@mutant("nobody asks how much is free")
+def free_space_is_not_asked_for() -> Iterator[None]:
+    with patch.object(Disk, "_check_space", lambda *_: None):
         yield
 
 

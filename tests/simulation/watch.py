@@ -19,6 +19,7 @@ from metadata.commands import ChangePartitions
 from metadata.image import Image, Partition
 from tests.broker.replication.model_checkers import ViolationError
 from tests.simulation import metadata_checkers
+from tests.simulation.disk_checkers import DiskCheckers
 from tests.simulation.fetch_checkers import FetchCheckers
 from tests.simulation.partition_checkers import PartitionCheckers
 from tests.simulation.shadow import Shadow
@@ -155,6 +156,7 @@ class Watch:
                 (Replica, "fetch_as_follower", self._fetch_as_follower),
                 (Replica, "_show_high_watermark", self._show_high_watermark),
                 *FetchCheckers(self.check).wrappers(),
+                *DiskCheckers(self.check).wrappers(),
             ):
                 stack.enter_context(patch.object(owner, name, wrapper(getattr(owner, name))))
             yield
