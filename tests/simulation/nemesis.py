@@ -31,7 +31,7 @@ FAILING = (
 DEADLY = ("", "", "", "checkpoint", "checkpoint", ".log", ".snapshot", ".deleted")
 """In writes to which files processes die."""
 DERIVED = (".index", ".timeindex", ".snapshot")
-TOO_LITTLE_BYTES = 1 << 20
+TOO_LITTLE_BYTES = 32 << 20
 """Free on a disk that takes writes, and must be left to the metadata journal (`log.dir.reserved.bytes`)."""
 SLOW_SYNC_S = (0.05, 0.4)
 TOPIC_STAYS = 0.8
@@ -318,7 +318,7 @@ class Nemesis:
         if self.rng.random() < 0.5:
             machine.disk.fail("pwrite", errno.ENOSPC, path=".log", times=self.rng.randint(1, 5))
             return f"node {machine.address}, writes"
-        machine.disk.free = self.rng.choice([0, TOO_LITTLE_BYTES])
+        machine.disk.free = self.rng.choice([0, TOO_LITTLE_BYTES, TOO_LITTLE_BYTES])
         self._later(self.rng.uniform(0.3, 2.0), lambda: setattr(machine.disk, "free", None))
         return f"node {machine.address}"
 
