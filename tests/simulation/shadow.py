@@ -11,7 +11,7 @@ from logstore.partition_log import PartitionLog
 from logstore.segment import LOG_SUFFIX
 from tests.broker.replication.model_log import Record
 from wire.errors import RefusedError
-from wire.record_batch import RecordBatch, iterate_batches
+from wire.record_batch import RecordBatch, iterate_batches, read_header
 
 OFFSETS_MAX: Final = 1 << 20
 NOT_KNOWN: Final[Record] = (-1, -1)
@@ -27,6 +27,13 @@ def _values(batch: bytes) -> tuple[int, ...]:
 def values_of(batch: RecordBatch) -> tuple[int, ...]:
     """Its records' values. A batch lies on three disks and comes to many readers, and is parsed once."""
     return _values(bytes(memoryview(batch.source)[batch.position : batch.position + batch.size_bytes]))
+
+
+def _intact_batch(data: bytes, at: int) -> RecordBatch | None:
+    with contextlib.suppress(RefusedError):
+        one = read_header(data, at)
+        return one if one is not None and one.crc_is_valid() else None
+    return None
 
 
 class Shadow:
@@ -73,21 +80,26 @@ class Shadow:
         self.records = []
         self.first_offset = log.log_start_offset
         storage: Any = log.disk.storage
-        for name in sorted(storage.list_directory(log.folder)):
-            if name.endswith(LOG_SUFFIX):
-                self._know_up_to(int(name.removesuffix(LOG_SUFFIX)), lay_there)
-                self._read(bytes(storage.file(f"{log.folder}/{name}").live), int(name.removesuffix(LOG_SUFFIX)))
+        names = sorted(name for name in storage.list_directory(log.folder) if name.endswith(LOG_SUFFIX))
+        bases = [int(name.removesuffix(LOG_SUFFIX)) for name in names]
+        for name, base_offset, end_offset in zip(names, bases, [*bases, log.log_end_offset][1:], strict=True):
+            self._know_up_to(base_offset, lay_there)
+            self._read(bytes(storage.file(f"{log.folder}/{name}").live), base_offset, end_offset, lay_there)
         self._know_up_to(log.log_end_offset, lay_there)
         del self.records[log.log_end_offset - self.first_offset :]
 
-    def _read(self, data: bytes, due_offset: int) -> None:
-        """A segment, as far as it is intact."""
-        with contextlib.suppress(RefusedError):
-            for one in iterate_batches(data):
-                if one.base_offset != due_offset or not one.crc_is_valid():
-                    return
-                due_offset = one.next_offset
-                self.add(data[one.position : one.position + one.size_bytes])
+    def _read(self, data: bytes, due_offset: int, end_offset: int, lay_there: dict[int, Record]) -> None:
+        """A segment: each intact batch of it, also behind what has rotted, at whichever byte that ends."""
+        at, is_behind_rot = 0, False
+        while at < len(data):
+            one = _intact_batch(data, at)
+            fits = one is not None and due_offset <= one.base_offset < one.next_offset <= end_offset
+            if one is not None and (one.base_offset == due_offset or (is_behind_rot and fits)):
+                self._know_up_to(one.base_offset, lay_there)
+                self.add(data[at : at + one.size_bytes])
+                due_offset, at, is_behind_rot = one.next_offset, at + one.size_bytes, False
+            else:
+                at, is_behind_rot = at + 1, True
 
     def _know_up_to(self, offset: int, lay_there: dict[int, Record]) -> None:
         end = self.first_offset + len(self.records)
