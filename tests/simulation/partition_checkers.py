@@ -95,9 +95,8 @@ class PartitionCheckers(Checkers):
             self.damaged[node_id] = -1
 
     def was_cut(self, node_id: int) -> None:
-        """As far as its disk let it: what could not begin anew is as rotten as it was."""
+        """To its end: what could not begin anew, or died while it did, is as rotten as it was."""
         shadow = self.shadows[node_id]
-        shadow.cut()
         if shadow.log_start_offset == shadow.log_end_offset:
             self.has_begun_anew(node_id)
 

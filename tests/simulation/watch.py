@@ -203,7 +203,9 @@ class Watch:
                 real(log, offset)
             finally:  # also where a full disk ends it half-way
                 if known is not None:
-                    known[0].was_cut(here().address)
+                    known[1].cut()
+            if known is not None:
+                known[0].was_cut(here().address)
 
         return truncate_to
 
@@ -217,7 +219,9 @@ class Watch:
                 real(log, offset)
             finally:  # also where a full disk ends it half-way
                 if known is not None:
-                    known[0].was_cut(here().address)
+                    known[1].cut()
+            if known is not None:
+                known[0].was_cut(here().address)
 
         return truncate_fully_and_start_at
 
