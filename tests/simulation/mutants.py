@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from broker.errors import OutcomeUnknownError
 from broker.heartbeats import Heartbeats
@@ -29,7 +30,8 @@ from logstore.recovery import Recovery
 from logstore.storage import Bytes, Storage, parent_directory, write_fully
 from metadata.image import Image, Partition, Topic
 from tests.broker.replication import model_mutants
-from tests.simulation.run import run
+from tests.simulation.machine import Clock
+from tests.simulation.run import Found, run
 from tests.simulation.watch import TOPIC
 from wire.errors import ErrorCode, RefusedError
 
@@ -39,30 +41,36 @@ PAGE_BUDGET = 60
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`what` in the words of the reliability page; `is_masked`: by other guards of whole nodes, as far as it was tried,
-    so that it is left to the model cluster's long test and to the scenario tests of its room.
+    """`what` in the words of the reliability page. `killed_by` names what may be found broken because of it: whatever
+    else is found is something else, and has to be looked at. `is_masked`: by other guards of whole nodes, as far as it
+    was tried, so that it is left to the model cluster's long test and to the scenario tests of its room.
     """
 
     name: str
     what: str
     breaks: Callable[[], AbstractContextManager[None]]
-    seeds: int
+    killed_by: frozenset[str]
+    seeds: int = PAGE_BUDGET
+    only_clocks: bool = False
     is_masked: bool = False
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(what: str, *, seeds: int = PAGE_BUDGET) -> Callable[[Callable[[], Iterator[None]]], None]:
+def mutant(what: str, *killed_by: str, only_clocks: bool = False) -> Callable[[Callable[[], Iterator[None]]], None]:
     """A generator that yields once; its name is the mutant's."""
 
     def add(breaks: Callable[[], Iterator[None]]) -> None:
-        MUTANTS.append(Mutant(breaks.__name__, what, contextmanager(breaks), seeds))
+        one = Mutant(
+            breaks.__name__, what, contextmanager(breaks), killed_by=frozenset(killed_by), only_clocks=only_clocks
+        )
+        MUTANTS.append(one)
 
     return add
 
 
-def core_mutant(name: str, what: str, *, seeds: int = PAGE_BUDGET, is_masked: bool = False) -> None:
+def core_mutant(name: str, what: str, *killed_by: str, is_masked: bool = False) -> None:
     """One of the model cluster's, in real nodes."""
     (of_cores,) = (one for one in model_mutants.MUTANTS if one.name == name)
 
@@ -75,15 +83,15 @@ def core_mutant(name: str, what: str, *, seeds: int = PAGE_BUDGET, is_masked: bo
         ):
             yield
 
-    MUTANTS.append(Mutant(name, what, breaks, seeds, is_masked))
+    MUTANTS.append(Mutant(name, what, breaks, frozenset(killed_by), is_masked=is_masked))
 
 
 # ---- of the reliability page
 
-core_mutant("acknowledged_on_local_append", "ack on local append")
+core_mutant("acknowledged_on_local_append", "ack on local append", "S2")
 
 
-@mutant("reads ignoring the high watermark")
+@mutant("reads ignoring the high watermark", "S12")
 def reads_above_the_watermark() -> Iterator[None]:
     def fetch_now(replica: Replica, offset: int, *, max_bytes: int, at_least_one: bool = True, **_: Any) -> Fetched:
         replica._require_leader()
@@ -93,10 +101,10 @@ def reads_above_the_watermark() -> Iterator[None]:
         yield
 
 
-core_mutant("no_divergence_check", "no truncation")
+core_mutant("no_divergence_check", "no truncation", "S3", "S6", "L1")
 
 
-@mutant("truncation by high watermark")
+@mutant("truncation by high watermark", "S5")
 def truncation_by_watermark() -> Iterator[None]:
     """Before KIP-101: who begins to follow cuts what it does not know to be committed."""
     follow = Fetchers.follow
@@ -111,11 +119,11 @@ def truncation_by_watermark() -> Iterator[None]:
         yield
 
 
-core_mutant("no_maximal_in_sync_replicas", "no maximal ISR")
-core_mutant("unclean_elections", "unclean election")
+core_mutant("no_maximal_in_sync_replicas", "no maximal ISR", "S2", "S3")
+core_mutant("unclean_elections", "unclean election", "S1")
 
 
-@mutant("no fence on restart")
+@mutant("no fence on restart", "S10", "S13", "AssertionError")
 def an_old_life_goes_on() -> Iterator[None]:
     """S10: a restarted process leads on in the leader epoch of its last life, without what that had not synced."""
     registered = Heartbeats._register
@@ -132,26 +140,26 @@ def an_old_life_goes_on() -> Iterator[None]:
         yield
 
 
-core_mutant("min_in_sync_ignored_at_the_watermark", "min ISR ignored at the watermark")
-core_mutant("no_eligible_leader_replicas", "no ELR")
-core_mutant("stale_answer_applied", "stale fetch response applied", is_masked=True)
-core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set")
-core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check", is_masked=True)
-core_mutant("broker_epoch_of_the_image_for_joiners", "no broker-epoch check (at the leader: KIP-903)")
-core_mutant("no_epoch_start_check", "no epoch-start check")
-core_mutant("no_watermark_check_at_a_join", "no high-watermark check at a join")
-core_mutant("no_leader_epoch_check_on_a_fetch", "no leader-epoch check on fetch")
+core_mutant("min_in_sync_ignored_at_the_watermark", "min ISR ignored at the watermark", "S2")
+core_mutant("no_eligible_leader_replicas", "no ELR", "L1")
+core_mutant("stale_answer_applied", "stale fetch response applied", "S11", is_masked=True)
+core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set", "S9")
+core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check", "S9", is_masked=True)
+core_mutant("broker_epoch_of_the_image_for_joiners", "no broker-epoch check (at the leader: KIP-903)", "S8", "S9")
+core_mutant("no_epoch_start_check", "no epoch-start check", "S8")
+core_mutant("no_watermark_check_at_a_join", "no high-watermark check at a join", "S8")
+core_mutant("no_leader_epoch_check_on_a_fetch", "no leader-epoch check on fetch", "S7")
 
 # ---- around the cores
 
 
-@mutant("what was written counts as durable")
+@mutant("what was written counts as durable", "S2", "S3")
 def counted_before_the_sync() -> Iterator[None]:
     with patch.object(PartitionLog, "durable_end_offset", property(lambda log: log.log_end_offset, lambda *_: None)):
         yield
 
 
-@mutant("a follower fetches on before its disk has what it was given")
+@mutant("a follower fetches on before its disk has what it was given", "S3")
 def followers_fetch_before_their_sync() -> Iterator[None]:
     take = LeaderFetcher._take
 
@@ -166,7 +174,21 @@ def followers_fetch_before_their_sync() -> Iterator[None]:
         yield
 
 
-@mutant("an unknown outcome is called a failure")
+@mutant("every answer to a fetch is applied when the next has come", "S11")
+def answers_are_applied_late() -> Iterator[None]:
+    apply = LeaderFetcher._apply
+    answers: WeakKeyDictionary[LeaderFetcher, Any] = WeakKeyDictionary()
+
+    async def apply_the_one_before(fetcher: LeaderFetcher, answer: Any) -> None:
+        before = answers.get(fetcher, answer)
+        answers[fetcher] = answer
+        await apply(fetcher, before)
+
+    with patch.object(LeaderFetcher, "_apply", apply_the_one_before):
+        yield
+
+
+@mutant("an unknown outcome is called a failure", "S15")
 def unknown_is_called_a_failure() -> Iterator[None]:
     def refuse(replica: Replica, *_: Any, **__: Any) -> OutcomeUnknownError:
         return OutcomeUnknownError(ErrorCode.NOT_ENOUGH_REPLICAS, replica.name)
@@ -175,13 +197,13 @@ def unknown_is_called_a_failure() -> Iterator[None]:
         yield
 
 
-@mutant("a retry is a new write")
+@mutant("a retry is a new write", "S13", "S14")
 def sequences_are_not_checked() -> Iterator[None]:
     with patch.object(ProducerState, "check", lambda *_: None):
         yield
 
 
-@mutant("a deleted topic's id stands for whichever topic has its name")
+@mutant("a deleted topic's id stands for whichever topic has its name", "S17")
 def deleted_topics_go_by_name() -> Iterator[None]:
     def by_name(image: Image, topic_id: UUID) -> Topic:
         topic = image.topics.get(topic_id) or image.topic(TOPIC)
@@ -196,7 +218,7 @@ def deleted_topics_go_by_name() -> Iterator[None]:
 # ---- disks
 
 
-@mutant("a sync makes durable what came while it ran")
+@mutant("a sync makes durable what came while it ran", "S3")
 def syncs_cover_what_came_meanwhile() -> Iterator[None]:
     finish_sync = PartitionLog.finish_sync
 
@@ -209,7 +231,7 @@ def syncs_cover_what_came_meanwhile() -> Iterator[None]:
         yield
 
 
-@mutant("the log begins, after a restart, where its last checkpoint saw the watermark")
+@mutant("the log begins, after a restart, where its last checkpoint saw the watermark", "S1")
 def a_restart_forgets_what_was_committed() -> Iterator[None]:
     lines = PartitionLog.checkpoint_lines
 
@@ -224,7 +246,7 @@ def a_restart_forgets_what_was_committed() -> Iterator[None]:
         yield
 
 
-@mutant("followers delete what they know to be committed")
+@mutant("followers delete what they know to be committed", "S1")
 def followers_delete_what_is_committed() -> Iterator[None]:
     committed = LeaderFetcher._committed
 
@@ -237,7 +259,7 @@ def followers_delete_what_is_committed() -> Iterator[None]:
         yield
 
 
-@mutant("recovery takes damage for a torn tail and cuts what lies behind it")
+@mutant("recovery takes damage for a torn tail and cuts what lies behind it", "S18")
 def recovery_cuts_though_intact_batches_follow() -> Iterator[None]:
     def nothing(*_: Any) -> None:
         return None
@@ -246,13 +268,13 @@ def recovery_cuts_though_intact_batches_follow() -> Iterator[None]:
         yield
 
 
-@mutant("recovery takes a torn tail for damage")
+@mutant("recovery takes a torn tail for damage", "S18")
 def recovery_calls_torn_tails_damage() -> Iterator[None]:
     with patch.object(Recovery, "_is_torn_tail", lambda *_: False):
         yield
 
 
-@mutant("nobody checks a CRC")
+@mutant("nobody checks a CRC", "S18")
 def rotten_bytes_are_served_and_copied() -> Iterator[None]:
     def unchecked(*of: Any) -> ReadRequest:
         return ReadRequest(*of)._replace(check_crc=False)
@@ -261,13 +283,13 @@ def rotten_bytes_are_served_and_copied() -> Iterator[None]:
         yield
 
 
-@mutant("a leader's log goes on where the disk failed")
+@mutant("a leader's log goes on where the disk failed", "S19")
 def a_failed_disk_is_written_on() -> Iterator[None]:
     with patch.object(Disk, "fail", lambda *_: None):
         yield
 
 
-@mutant("a checkpoint is written over the old one")
+@mutant("a checkpoint is written over the old one", "S18")
 def checkpoints_are_overwritten_in_place() -> Iterator[None]:
     def overwrite(storage: Storage, path: str, data: Bytes) -> None:
         handle = storage.open(path, create=True)
@@ -281,19 +303,19 @@ def checkpoints_are_overwritten_in_place() -> Iterator[None]:
         yield
 
 
-@mutant("the disk is filled up to its last byte")
+@mutant("the disk is filled up to its last byte", "S19")
 def the_reserve_is_written_on() -> Iterator[None]:
     with patch.object(Disk, "reserved_bytes", property(lambda _: 0, lambda *_: None), create=True):
         yield
 
 
-@mutant("nobody asks how much is free")
+@mutant("nobody asks how much is free", "S19")
 def free_space_is_not_asked_for() -> Iterator[None]:
     with patch.object(Disk, "_check_space", lambda *_: None):
         yield
 
 
-@mutant("an unclean restart forgets producers")
+@mutant("an unclean restart forgets producers", "S13")
 def a_restart_forgets_producers() -> Iterator[None]:
     begin_scan = LogProducers.begin_scan
 
@@ -305,10 +327,19 @@ def a_restart_forgets_producers() -> Iterator[None]:
         yield
 
 
+# ---- clocks
+
+
+@mutant("timers go by the wall clock", "S20", only_clocks=True)
+def timers_by_the_wall_clock() -> Iterator[None]:
+    with patch.object(Clock, "monotonic_ms", lambda clock: float(clock.wall_ms())):
+        yield
+
+
 # ---- clients
 
 
-@mutant("readers are given what lies a little further on")
+@mutant("readers are given what lies a little further on", "S12")
 def readers_miss_records() -> Iterator[None]:
     fetch_now = Replica.fetch_now
 
@@ -325,19 +356,37 @@ def readers_miss_records() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Hunt:
-    """How a mutant was found, or that it was not."""
+    """How a mutant was found, or that it was not. `found` is the first thing that was found with it put in."""
 
     mutant: Mutant
     seeds_run: int
     elapsed_s: float
     seed: int | None
-    found_by: str
+    found: Found | None
+
+    @property
+    def is_killed(self) -> bool:
+        return self.found is not None and self.found.name in self.mutant.killed_by
+
+    @property
+    def has_failed(self) -> bool:
+        """The checkers do not see this bug, or saw another."""
+        return not self.is_killed and (self.found is not None or not self.mutant.is_masked)
+
+    @property
+    def found_by(self) -> str:
+        """For the record; nothing where nobody found it."""
+        if self.found is None:
+            return ""
+        return self.found.name if self.is_killed else f"something else: {self.found.name}"
 
     def __str__(self) -> str:
-        name = f"{self.mutant.name:42}"
-        if self.seed is None:
-            return f"{name} SURVIVED {self.seeds_run} seeds, {self.elapsed_s:6.1f} s"
-        return f"{name} killed by {self.found_by:16} after {self.seeds_run:3} seeds, {self.elapsed_s:6.1f} s"
+        name, seeds = f"{self.mutant.name:42}", f"{self.seeds_run:3} seeds, {self.elapsed_s:6.1f} s"
+        if self.found is None:
+            return f"{name} SURVIVED {seeds}" + (", masked by other guards" if self.mutant.is_masked else "")
+        if self.is_killed:
+            return f"{name} killed by {self.found.name:16} after {seeds}"
+        return f"{name} FOUND SOMETHING ELSE: look at it: seed {self.seed}, {self.found} (after {seeds})"
 
 
 def hunt(mutant: Mutant, first_seed: int = 0) -> Hunt:
@@ -345,7 +394,7 @@ def hunt(mutant: Mutant, first_seed: int = 0) -> Hunt:
     started_s = time.perf_counter()
     for seed in range(first_seed, first_seed + mutant.seeds):
         with mutant.breaks():
-            ran = run(seed)
-        if ran.found is not None and ran.found.is_of_the_nodes:
-            return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, ran.found.name)
-    return Hunt(mutant, mutant.seeds, time.perf_counter() - started_s, None, "")
+            ran = run(seed, only_clocks=mutant.only_clocks)
+        if ran.found is not None:
+            return Hunt(mutant, seed - first_seed + 1, time.perf_counter() - started_s, seed, ran.found)
+    return Hunt(mutant, mutant.seeds, time.perf_counter() - started_s, None, None)
