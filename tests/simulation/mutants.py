@@ -31,6 +31,7 @@ from logstore.storage import Bytes, Storage, parent_directory, write_fully
 from metadata.image import Image, Partition, Topic
 from tests.broker.replication import model_mutants
 from tests.simulation.machine import Clock
+from tests.simulation.quorum import SimulatedQuorum
 from tests.simulation.run import Found, run
 from tests.simulation.watch import TOPIC
 from wire.errors import ErrorCode, RefusedError
@@ -144,7 +145,7 @@ core_mutant("min_in_sync_ignored_at_the_watermark", "min ISR ignored at the wate
 core_mutant("no_eligible_leader_replicas", "no ELR", "L1")
 core_mutant("stale_answer_applied", "stale fetch response applied", "S11", is_masked=True)
 core_mutant("no_partition_epoch_compare_and_set", "no partition-epoch compare-and-set", "S9")
-core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check", "S9", is_masked=True)
+core_mutant("no_broker_epoch_check_at_a_join", "no broker-epoch check", "S9")
 core_mutant("broker_epoch_of_the_image_for_joiners", "no broker-epoch check (at the leader: KIP-903)", "S8", "S9")
 core_mutant("no_epoch_start_check", "no epoch-start check", "S8")
 core_mutant("no_watermark_check_at_a_join", "no high-watermark check at a join", "S8")
@@ -312,6 +313,15 @@ def the_reserve_is_written_on() -> Iterator[None]:
 @mutant("nobody asks how much is free", "S19")
 def free_space_is_not_asked_for() -> Iterator[None]:
     with patch.object(Disk, "_check_space", lambda *_: None):
+        yield
+
+
+@mutant("a broker takes up its roles before its image has its registration", "S3", "S9", "S10")
+def roles_of_a_stale_image() -> Iterator[None]:
+    async def at_once(*_: Any, **__: Any) -> None:
+        return None
+
+    with patch.object(SimulatedQuorum, "wait_applied", at_once):
         yield
 
 
