@@ -197,7 +197,10 @@ class SimulatedCluster:
         """As an operator does who finds it missing: at the beginning, and after somebody deleted it."""
         ready = [node_id for node_id, process in sorted(self.processes.items()) if process.is_ready]
         if self.topic is None and ready:
-            configs = (ConfigChange(name="min.insync.replicas", value="2"),)
+            configs = (
+                ConfigChange(name="min.insync.replicas", value="2"),
+                ConfigChange(name="retention.ms", value="-1"),  # a clock that jumps by a month deletes nothing
+            )
             create = CreateTopicRequest(
                 name=TOPIC, partitions_count=self.partitions_count, replication_factor=3, configs=configs
             )

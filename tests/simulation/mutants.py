@@ -8,7 +8,7 @@ model cluster (`tests/broker/replication/model_mutants.py`), where the same bugs
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -59,14 +59,14 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(what: str, *killed_by: str, only_clocks: bool = False) -> Callable[[Callable[[], Iterator[None]]], None]:
+def mutant(
+    what: str, *killed_by: str, only_clocks: bool = False, is_masked: bool = False
+) -> Callable[[Callable[[], Iterator[None]]], None]:
     """A generator that yields once; its name is the mutant's."""
 
     def add(breaks: Callable[[], Iterator[None]]) -> None:
-        one = Mutant(
-            breaks.__name__, what, contextmanager(breaks), killed_by=frozenset(killed_by), only_clocks=only_clocks
-        )
-        MUTANTS.append(one)
+        one = Mutant(breaks.__name__, what, contextmanager(breaks), frozenset(killed_by))
+        MUTANTS.append(replace(one, only_clocks=only_clocks, is_masked=is_masked))
 
     return add
 
@@ -120,7 +120,7 @@ def truncation_by_watermark() -> Iterator[None]:
         yield
 
 
-core_mutant("no_maximal_in_sync_replicas", "no maximal ISR", "S2", "S3")
+core_mutant("no_maximal_in_sync_replicas", "no maximal ISR", "S2", "S3", "S8")
 core_mutant("unclean_elections", "unclean election", "S1")
 
 
@@ -290,7 +290,7 @@ def a_failed_disk_is_written_on() -> Iterator[None]:
         yield
 
 
-@mutant("a checkpoint is written over the old one", "S18")
+@mutant("a checkpoint is written over the old one", "S1", "S18", is_masked=True)
 def checkpoints_are_overwritten_in_place() -> Iterator[None]:
     def overwrite(storage: Storage, path: str, data: Bytes) -> None:
         handle = storage.open(path, create=True)
