@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
 PRODUCE_TIMEOUT_S = 1.5
-PAUSE_S = 0.035
+PAUSE_S = 0.04
 STALE_FOR = 0.8
 """How likely it is, each time, that who goes by a deleted topic's id has not heard of it yet."""
 IN_FLIGHT = (1, 2, 4, 5, 5)

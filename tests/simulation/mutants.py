@@ -316,7 +316,7 @@ def free_space_is_not_asked_for() -> Iterator[None]:
         yield
 
 
-@mutant("a broker takes up its roles before its image has its registration", "S3", "S9", "S10")
+@mutant("a broker takes up its roles before its image has its registration", "S2", "S3", "S9", "S10")
 def roles_of_a_stale_image() -> Iterator[None]:
     async def at_once(*_: Any, **__: Any) -> None:
         return None

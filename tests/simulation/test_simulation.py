@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 FIRST_SEED = int(os.environ.get("KRAFT_TEST_SEED", "0")) * 10_000
 FAST_SEEDS = 30
 LONG_SEEDS = 2_000
-SEEDS_AT_A_TIME = 200
+SEEDS_AT_A_TIME = 50
 """Runs differ a lot: a median is worth something over many of them only."""
 CLOCK_SEEDS = 3
 UNMASKED = [one for one in MUTANTS if not one.is_masked]
