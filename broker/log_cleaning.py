@@ -9,13 +9,11 @@ says why; damage (S18) is told as if a reader had met it.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self
-from uuid import UUID
 
 from broker.event_log import logger
 from broker.log_directories import LogDirectories
@@ -68,14 +66,11 @@ class LogCleaning:
         *,
         directories: LogDirectories,
         image: Callable[[], Image],
-        damaged: Callable[[UUID, int], object],
         machine: Machine,
     ) -> None:
-        """`damaged` is told of a partition that met damage (S18)."""
         self._settings = settings
         self._directories = directories
         self._image = image
-        self._damaged = damaged
         self._executor = machine.threads(1, "log-cleaner")
         self._clock = machine.clock
         self._rest = partial(time.sleep, REST_S)
@@ -138,8 +133,6 @@ class LogCleaning:
         except DamagedSegmentError as damaged:
             if note_damage_found(log, plan, damaged):
                 self._stop(log, damaged)
-                with contextlib.suppress(RefusedError):  # it has no replica here any more
-                    self._damaged(*log.key)
         except (RefusedError, OSError) as error:
             return not is_current(log, plan) or self._failed(log, error)
         return True

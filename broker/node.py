@@ -289,7 +289,6 @@ class Node:
             CleaningSettings.of(self.config),
             directories=self._directories,
             image=lambda: self.image,
-            damaged=lambda topic_id, partition: self._damage_reports.tell(self.replica(topic_id, partition)),
             machine=self.machine,
         )
 

@@ -12,7 +12,6 @@ not hold up the loop; whoever asks for a partition first gets it made at once. I
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from uuid import UUID
 
 from broker.event_log import logger
@@ -52,7 +51,7 @@ class Reconciler:
         """`topic_defaults`: the broker's values of topic settings, by topic key.
 
         `counted_in_vain`: a partition counts on a replica of which the disk has failed; told with each of its changes.
-        `damaged`: told of each replica that is, at once; whether the controller knows, and counts on it no more.
+        `damaged`: told of a damaged replica, it says whether the controller knows, and counts on it no more.
         """
         self._broker_id = broker_id
         self._fetchers = fetchers
@@ -249,7 +248,8 @@ class Reconciler:
                 self._tell_if_counted((topic_id, partition), state)
                 raise
             replica = self.replicas[topic_id, partition] = self._make_replica(log)
-            log.on_damaged = partial(self._damaged, replica)
+            if log.damaged_from is not None:
+                self._damaged(replica)
         self._take_role(replica, topic, state)
 
     def _take_role(self, replica: Replica, topic: Topic, state: Partition) -> None:

@@ -25,7 +25,6 @@ WINDOW_BYTES: Final = 8 << 10
 SCAN_BYTES: Final = 1 << 20
 OFFSET_SPAN: Final = 2**31
 BASE_OFFSET_BYTES: Final = 8
-OFFSETS_MAX: Final = 2**63 - 1
 
 
 class BrokenBatchError(Exception):
@@ -96,13 +95,13 @@ def scan_batches(
     end: int,
     expected_offset: int,
     *,
-    end_offset: int = OFFSETS_MAX,
+    end_offset: int | None = None,
     may_have_holes: bool,
 ) -> Iterator[tuple[int, RecordBatch]]:
     """(position, batch) from `position` to `end`, read sequentially, every CRC and offset checked.
 
     `may_have_holes`: compaction removes records, so offsets need only rise; else each batch begins where one ended.
-    `end_offset`: all are known to end there or before.
+    `end_offset`: all are known to end there or before; None where nobody knows.
     """
     window = b""
     window_start = position
@@ -119,11 +118,9 @@ def scan_batches(
         if not batch.crc_is_valid():
             raise BrokenBatchError(position, "the CRC does not match the bytes")
         check_offset(position, batch.base_offset, expected_offset, may_have_holes=may_have_holes)
-        if batch.next_offset > end_offset:
+        if end_offset is not None and batch.next_offset > end_offset:
             raise BrokenBatchError(position, f"offsets up to {batch.next_offset - 1} where all end below {end_offset}")
         if batch.base_offset > expected_offset:
-            if batch.next_offset - expected_offset >= OFFSET_SPAN:
-                raise BrokenBatchError(position, f"offset {batch.base_offset}, too far beyond {expected_offset}")
             _check_hole(read_at, position, end, batch, expected_offset)
         yield position, batch
         expected_offset = batch.next_offset
@@ -131,7 +128,9 @@ def scan_batches(
 
 
 def _check_hole(read_at: ReadAt, position: int, end: int, batch: RecordBatch, expected_offset: int) -> None:
-    """BrokenBatchError where the next batch is intact and belongs into the hole: then this offset is the wrong one."""
+    """BrokenBatchError where the hole is none: it spans more than a segment can, or the next batch belongs into it."""
+    if batch.next_offset - expected_offset >= OFFSET_SPAN:
+        raise BrokenBatchError(position, f"offset {batch.base_offset}, too far beyond {expected_offset}")
     after = position + batch.size_bytes
     found = read_at(min(BASE_OFFSET_BYTES, end - after), after)
     if len(found) == BASE_OFFSET_BYTES and expected_offset <= int.from_bytes(found, "big") < batch.next_offset:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from logstore.batch_walk import OFFSETS_MAX, BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
+from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
 from logstore.disk import storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
@@ -97,7 +97,7 @@ def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int | No
         elif gap.position < end:
             end, end_offset = gap.position, gap.offset
     try:
-        for at, batch in segment.batches(position, end, offset, OFFSETS_MAX if end_offset is None else end_offset):
+        for at, batch in segment.batches(position, end, offset, end_offset):
             position, offset = at + batch.size_bytes, batch.next_offset
             if position > broken.position + max_message_bytes:
                 break

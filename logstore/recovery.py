@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from logstore.batch_walk import OFFSET_SPAN, OFFSETS_MAX, BrokenBatchError, find_intact_batch
+from logstore.batch_walk import OFFSET_SPAN, BrokenBatchError, find_intact_batch
 from logstore.checkpoints import RecoveryPoint
 from logstore.damage import FILE_NAME as DAMAGE_FILE
 from logstore.damage import BrokenHeadersError, Gap, add_gaps, find_gap, load_gaps, next_intact, save_gaps
@@ -186,11 +186,10 @@ class Recovery:
         """Read the segment from `position`, where `offset` is due; the offset at its intact end."""
         segment = self.segments[index]
         next_base = self._next_base(index)
-        ends_below = OFFSETS_MAX if next_base is None else next_base
         segment.begin_scan(position, offset)
         self.scanned_bytes += segment.size_bytes - position
         for gap in (*segment.gaps, None):
-            end, end_offset = (gap.position, gap.offset) if gap is not None else (segment.size_bytes, ends_below)
+            end, end_offset = (gap.position, gap.offset) if gap is not None else (segment.size_bytes, next_base)
             while position < end:
                 try:
                     for at, batch in segment.batches(position, end, offset, end_offset):

@@ -344,8 +344,10 @@ class Segment:
             self.rebuild_indexes()
         return 0, self.base_offset
 
-    def batches(self, position: int, end: int, offset: int, end_offset: int) -> Iterator[tuple[int, RecordBatch]]:
-        """(position, batch) with every CRC checked, from the batch at `position`, where `offset` is due."""
+    def batches(
+        self, position: int, end: int, offset: int, end_offset: int | None
+    ) -> Iterator[tuple[int, RecordBatch]]:
+        """(position, batch) with every CRC checked, from `position` on, where `offset` is due; see `scan_batches`."""
         holes = self.may_have_holes
         return scan_batches(self.read_at, position, end, offset, end_offset=end_offset, may_have_holes=holes)
 

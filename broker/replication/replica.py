@@ -10,6 +10,7 @@ this broker leads the partition. Invariants:
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -82,6 +83,7 @@ class Replica:
         self._holds_writes = False
         self._unproven: dict[int, int] = {}
         log.on_durable = self._durable
+        log.on_damaged = partial(surroundings.damaged, self)  # whoever meets it: else it would lead on in vain (S18)
 
     def __repr__(self) -> str:
         return f"Replica({self.name}, {'leader' if self._leader else 'follower'})"
@@ -252,7 +254,6 @@ class Replica:
         try:
             appended = log.append(buffer, batches, leader_epoch=leader.leader_epoch, now_ms=self._of.clock.wall_ms())
         except RefusedError as refused:
-            self._tell_damage()
             raise self._of.told(refused, self.name) from None
         except OSError as error:
             raise OutcomeUnknownError(
@@ -411,11 +412,6 @@ class Replica:
         self._require_leader()
         return self.log.offset_for_timestamp(timestamp_ms, upper_offset=self.high_watermark)
 
-    def _tell_damage(self) -> None:
-        """S18: whoever met it first, the replica that refuses because of it says so; else it would lead on in vain."""
-        if self.log.damaged_from is not None:
-            self._of.damaged(self)
-
     def _require_leader(self, current_leader_epoch: int = NO_EPOCH) -> PartitionLeader:
         """The leader, in the epoch that whoever asks believes in (S7); -1: it does not say."""
         leader = self._leader
@@ -439,7 +435,6 @@ class Replica:
                 offset, max_bytes=max_bytes, upper_offset=upper_offset, at_least_one=at_least_one, check_crc=check_crc
             )
         except RefusedError as refused:
-            self._tell_damage()
             in_sync_replicas = () if self._leader is None else self._leader.in_sync_replicas
             raise self._of.damage_told(refused, self.name, in_sync_replicas) from None
         return Fetched(found, log.high_watermark, log.log_start_offset, log.log_end_offset)

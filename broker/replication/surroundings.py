@@ -37,7 +37,7 @@ class Surroundings:
     wants_in_sync_change: Callable[["Replica"], None]
     """A leader's in-sync replicas may change: `wanted_in_sync_change` is to be asked soon."""
     damaged: Callable[["Replica"], object]
-    """A read met damage (S18); told again and again."""
+    """Its log has met damage (S18), whoever read it."""
     is_heard: Callable[[], bool]
     """The controller has heard this broker so lately that it cannot have been fenced since (see `Heartbeats`)."""
 

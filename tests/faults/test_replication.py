@@ -111,8 +111,8 @@ def test_minutes_of_kills_and_pauses_lose_nothing(tmp_path: Path, chance: random
                 if chance.random() < 0.5:
                     field.cluster.wait_well(TOPIC, PARTITIONS)
             end(field.cluster, workload, ", ".join(f"{count} x {what}" for what, count in sorted(told.items())))
-        except BaseException:
-            print(field.cluster.logs())  # noqa: T201 - shown by pytest with the failure
+        except BaseException as error:
+            error.add_note(field.cluster.logs())
             raise
         finally:
             workload.stop()

@@ -135,7 +135,9 @@ def test_a_log_that_changed_meanwhile_keeps_what_it_has():
     assert expected == read_keyed(log)
 
 
-def test_a_compacted_log_that_is_not_compacted_any_more_is_not_damaged():
+@pytest.mark.parametrize("is_checkpoint_lost", [False, True])
+def test_holes_are_no_damage_in_a_log_that_is_compacted_no_more(is_checkpoint_lost):
+    """Nor where the cleaner's checkpoint, which says so, is lost."""
     storage = SimulatedStorage()
     owner = Owner(storage).open(COMPACT)
     log = filled(owner)
@@ -145,22 +147,8 @@ def test_a_compacted_log_that_is_not_compacted_any_more_is_not_damaged():
     owner.close()
     storage.kill()
     assert [[]] == [verified.findings for verified in verify_directory(storage, "data")]
-    config = replace(COMPACT, cleanup_policy="delete")
-    log = Owner(storage).open(config).log(config=config)
-    assert expected == read_keyed(log)
-    assert log.damaged_from is None
-
-
-def test_holes_are_no_damage_where_the_cleaners_checkpoint_is_lost():
-    storage = SimulatedStorage()
-    owner = Owner(storage).open(COMPACT)
-    log = filled(owner)
-    clean(log)
-    expected = read_keyed(log)
-    commit(owner, log)
-    owner.close()
-    storage.kill()
-    storage.unlink("data/cleaner-offset-checkpoint")
+    if is_checkpoint_lost:
+        storage.unlink("data/cleaner-offset-checkpoint")
     config = replace(COMPACT, cleanup_policy="delete")
     log = Owner(storage).open(config).log(config=config)
     assert expected == read_keyed(log)

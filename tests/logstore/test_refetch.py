@@ -209,8 +209,8 @@ def test_s19_a_failed_sync_of_the_folder_while_a_log_begins_anew_takes_the_direc
 # ---- a folder that comes back
 
 
-def a_log_that_moved_away_and_came_back():
-    """Checkpointed, its replica moved away, and made anew before the next checkpoint."""
+def a_log_that_moved_away():
+    """Checkpointed, and its replica moved away before the next checkpoint."""
     storage = SimulatedStorage()
     owner = Owner(storage).open(CONFIG)
     append_all(owner.log(config=CONFIG), 6)
@@ -219,7 +219,7 @@ def a_log_that_moved_away_and_came_back():
     owner.settle()
     assert owner.directory.delete_log(TOPIC_ID, 0)
     owner.settle()
-    return storage, owner, owner.log(config=CONFIG)
+    return storage, owner
 
 
 def append_all(log, count):
@@ -228,7 +228,8 @@ def append_all(log, count):
 
 
 def test_s18_a_log_that_came_back_is_not_damaged_by_what_its_predecessor_had():
-    storage, owner, log = a_log_that_moved_away_and_came_back()
+    storage, owner = a_log_that_moved_away()
+    log = owner.log(config=CONFIG)
     log.append_replicated(copied(range(3)), now_ms=0)
     owner.settle()
     storage.kill()
@@ -239,7 +240,8 @@ def test_s18_a_log_that_came_back_is_not_damaged_by_what_its_predecessor_had():
 @pytest.mark.parametrize("seed", range(40))
 def test_s3_what_was_copied_anew_and_never_synced_does_not_count_as_durable(seed):
     """The recovery point of the log that lay here before said that as much was synced."""
-    storage, owner, log = a_log_that_moved_away_and_came_back()
+    storage, owner = a_log_that_moved_away()
+    log = owner.log(config=CONFIG)
     log.append_replicated(copied(range(3)), now_ms=0)
     owner.settle()
     log.append_replicated(copied(range(3, 6)), now_ms=0)
@@ -276,14 +278,7 @@ def test_s1_a_log_that_came_back_hides_nothing_behind_the_start_of_its_predecess
 
 
 def test_a_log_that_comes_back_is_refused_where_the_old_checkpoints_cannot_be_replaced():
-    storage = SimulatedStorage()
-    owner = Owner(storage).open(CONFIG)
-    append_all(owner.log(config=CONFIG), 6)
-    owner.settle()
-    owner.directory.checkpoint()
-    owner.settle()
-    owner.directory.delete_log(TOPIC_ID, 0)
-    owner.settle()
+    storage, owner = a_log_that_moved_away()
     storage.fail("open", errno.ENOSPC, path="recovery-point-offset-checkpoint.tmp")
     with pytest.raises(RefusedError, match="no space"):
         owner.log(config=CONFIG)
