@@ -37,7 +37,7 @@ class RaftMessage(TypedDict):
     entries: NotRequired[list[Entry]]
     # next_node_idx: on success everything below next_node_idx is durable here and equal to the leader's log; else
     # `rejected` is the prev_log_index that did not match, and the logs can agree at most up to the entry before
-    # next_node_idx, in terms up to hint_term
+    # next_node_idx, in terms up to hint_term; `rejected` 0 tells the term alone
     success: NotRequired[bool]
     next_node_idx: NotRequired[Index]
     rejected: NotRequired[Index]

@@ -52,7 +52,7 @@ class Replication(Elections):
     def on_append_entries(self, voter: Voter, message: RaftMessage) -> None:
         prev_index, entries = message["prev_log_index"], message["entries"]
         if message["term"] < self.current_term:
-            self._answer(voter, next_index=0, rejected=prev_index, hint_term=0)
+            self._answer_only_term(voter)
             return
         if not are_contiguous(prev_index, entries):
             logger.warning("%s sent entries that do not follow %d; dropped", voter, prev_index)
@@ -87,9 +87,13 @@ class Replication(Elections):
             },
         )
 
+    def _answer_only_term(self, voter: Voter) -> None:
+        """To a leader of an older term: it may lead this one by now, and would take a position for a probe's answer."""
+        self._answer(voter, next_index=0, rejected=0)
+
     def on_snapshot_chunk(self, voter: Voter, message: RaftMessage) -> None:
         if message["term"] < self.current_term:
-            self._answer(voter, next_index=0, rejected=0)
+            self._answer_only_term(voter)
             return
         self.accept_leader(voter, message["term"])
         index, term = message["snapshot_index"], message["snapshot_term"]

@@ -216,6 +216,24 @@ def test_while_probing_only_the_answer_to_the_outstanding_probe_moves_the_positi
     assert 60 == progress.next_index, "each answered probe moves it back by one at least"
 
 
+def test_what_a_message_of_an_older_term_is_answered_moves_no_position():
+    """A deposed leader's last message arrives after the vote for it in the next term: its answer is of that term too.
+
+    Taken for the answer to a probe it meant that the follower lacks all, and where no snapshot was ever taken the
+    leader stopped.
+    """
+    with simulated(3, start=False) as cluster:
+        _, deposed, elected_next = lone_follower(cluster)
+        elected_next.append(2, FORMED)
+        answer = deposed.append(1, FORMED)
+        assert (2, False) == (answer["term"], answer["success"])
+    with simulated(3, start=False) as cluster:
+        core, follower, _ = elected(cluster)
+        follower.say("next_node_idx", core.term, **{key: answer[key] for key in answer.keys() - {"type", "term"}})
+        follower.acknowledge(core.term, core.journal.last_index)
+        assert core.journal.last_index == core.committed
+
+
 def test_a_late_rejection_does_not_undo_an_acknowledgement():
     progress = ReplicationProgress(None, next_index=10)
     progress.acknowledged(9)
