@@ -2,8 +2,8 @@
 
 Owns the retries: a request is asked again until its time is over, of whoever leads then. That is harmless: an admin
 request carries a command id, under which it takes effect once, and the others are harmless twice. Refuses to wait for a
-leader that says nothing while there may be another (L1), and to guess: what stays doubtful at the deadline is
-`OutcomeUnknownError` (S15).
+leader that says nothing while there may be another (L1), and to guess: what stays doubtful at the deadline, or
+is refused when it is in doubt already, is `OutcomeUnknownError` (S2, S15).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from kraft.errors import OutcomeUnknown, PeerUnavailable
 from kraft.quorum import MetadataQuorum
 from kraft.status import RoleChange
 from metadata import codec
-from metadata.answers import AdminAnswer, NotControllerAnswer, OutcomeUnknownAnswer, Refused
+from metadata.answers import AdminAnswer, NotControllerAnswer, OutcomeUnknownAnswer, PartitionsChanged, Refused
 from metadata.image import CommandId
 from metadata.requests import AdminRequest, Envelope
 from wire.errors import ErrorCode, RefusedError
@@ -43,7 +43,8 @@ class ControllerLink:
     async def ask(self, request: AdminRequest, *, timeout_s: float, command_id: CommandId | None = None) -> AdminAnswer:
         """The controller's answer; raises RefusedError where it refused, OutcomeUnknownError where nobody knows.
 
-        Without a command id the request must be harmless when it is carried out twice.
+        Without a command id the request must be harmless when it is carried out twice. Once it is in doubt no refusal
+        ends that: it is of a later copy, and the first may still arrive and be taken (S2).
         An answer may be ahead of this node: wait for its `index` before telling a client.
         """
         loop = asyncio.get_running_loop()
@@ -55,7 +56,7 @@ class ControllerLink:
         while (left_s := deadline_s - loop.time()) > ATTEMPT_S_MIN:
             self._leadership_moved.clear()
             try:
-                answer = _told(await self._attempt(envelope, left_s))
+                answer = _told(await self._attempt(envelope, left_s), in_doubt=in_doubt)
             except PeerUnavailable as error:
                 reason = str(error)
             except OutcomeUnknown as error:
@@ -63,16 +64,14 @@ class ControllerLink:
             except RefusedError as refused:
                 patient_until_s = patient_until_s or loop.time() + HEARTBEATS_DUE_S
                 if refused.code is not ErrorCode.BROKER_NOT_AVAILABLE or loop.time() > patient_until_s:
-                    raise
+                    raise _doubt(refused.message) if in_doubt else refused from None
                 reason = refused.message
             else:
                 if answer is not None:
                     return answer
             await self._pause(deadline_s - loop.time())
         if in_doubt:
-            raise OutcomeUnknownError(
-                ErrorCode.REQUEST_TIMED_OUT, f"it may or may not have taken effect: {reason}; look, then try again"
-            )
+            raise _doubt(reason)
         raise RefusedError(ErrorCode.BROKER_NOT_AVAILABLE, f"nothing was changed: {reason}; try again")
 
     async def _attempt(self, envelope: Envelope, timeout_s: float) -> AdminAnswer | None:
@@ -107,10 +106,17 @@ class ControllerLink:
         self._leadership_moved.set()
 
 
-def _told(answer: AdminAnswer | None) -> AdminAnswer | None:
+def _told(answer: AdminAnswer | None, *, in_doubt: bool) -> AdminAnswer | None:
     """What the caller is told; None where another node must be asked. Raises the controller's refusal or doubt."""
-    if isinstance(answer, Refused):
-        raise answer.error()
     if isinstance(answer, OutcomeUnknownAnswer):
         raise OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, answer.message)
+    if in_doubt and isinstance(answer, PartitionsChanged) and answer.refusals:
+        raise _doubt(answer.refusals[0].message)
+    if isinstance(answer, Refused):
+        raise answer.error()
     return None if isinstance(answer, NotControllerAnswer) else answer
+
+
+def _doubt(reason: str) -> OutcomeUnknownError:
+    message = f"it may or may not have taken effect: {reason}; look, then try again"
+    return OutcomeUnknownError(ErrorCode.REQUEST_TIMED_OUT, message)

@@ -10,7 +10,15 @@ from broker.errors import OutcomeUnknownError
 from kraft.errors import OutcomeUnknown, PeerUnavailable
 from kraft.status import RoleChange
 from metadata import codec
-from metadata.answers import AdminAnswer, Done, NotControllerAnswer, OutcomeUnknownAnswer, Refused
+from metadata.answers import (
+    AdminAnswer,
+    Done,
+    NotControllerAnswer,
+    OutcomeUnknownAnswer,
+    PartitionRefusal,
+    PartitionsChanged,
+    Refused,
+)
 from metadata.image import CommandId
 from metadata.requests import DeleteTopicRequest, Envelope
 from wire.errors import ErrorCode, RefusedError
@@ -90,6 +98,25 @@ async def test_what_stays_doubtful_is_never_told_as_refused() -> None:
         await link(quorum).ask(REQUEST, timeout_s=0.2, command_id=COMMAND_ID)
 
 
+IN_PART = PartitionRefusal(topic_id=None, partition=0, code=ErrorCode.INELIGIBLE_REPLICA, message="3 is fenced")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refused(index=4, code=ErrorCode.INELIGIBLE_REPLICA, message="3 is fenced"),
+        PartitionsChanged(index=4, changed=0, refusals=(IN_PART,)),
+    ],
+    ids=["whole", "in part"],
+)
+async def test_s2_the_refusal_of_a_later_copy_does_not_end_a_doubt(refusal: AdminAnswer) -> None:
+    """The first copy lies somewhere on its way: it arrives when 3 is in service again, and is taken."""
+    quorum = Leaders([OutcomeUnknown("connection lost"), refusal, DONE])
+    with pytest.raises(OutcomeUnknownError, match="may or may not have taken effect: 3 is fenced"):
+        await link(quorum).ask(REQUEST, timeout_s=5, command_id=COMMAND_ID)
+    assert [DONE] == quorum.script, "whoever looked decides whether to ask again"
+
+
 async def test_l1_a_leader_that_is_silent_is_not_waited_for_when_there_is_another() -> None:
     quorum = Leaders([DONE])
     answers = quorum.request
@@ -139,3 +166,5 @@ async def test_a_controller_that_has_not_heard_its_brokers_yet_is_asked_again() 
     assert DONE == await link(Leaders([nobody, nobody, DONE])).ask(REQUEST, timeout_s=5, command_id=COMMAND_ID)
     with pytest.raises(RefusedError, match="nothing was changed: no broker is in service"):
         await link(Leaders(100 * [nobody])).ask(REQUEST, timeout_s=0.2, command_id=COMMAND_ID)
+    in_doubt = OutcomeUnknown("connection lost")
+    assert DONE == await link(Leaders([in_doubt, nobody, DONE])).ask(REQUEST, timeout_s=5, command_id=COMMAND_ID)
