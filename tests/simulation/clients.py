@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
 PRODUCE_TIMEOUT_S = 1.5
-PAUSE_S = 0.04
+SEND_EVERY_S = 0.031
+CATCH_UP_PAUSE_S = 0.01
+"""A producer that could not send for a while makes up for it, so that all runs are written to alike."""
 STALE_FOR = 0.8
 """How likely it is, each time, that who goes by a deleted topic's id has not heard of it yet."""
 IN_FLIGHT = (1, 2, 4, 5, 5)
@@ -144,6 +146,7 @@ class Producer(Client):
         self._values = values
         self._producer_id = -1
         self._sequence = 0
+        self._due_s = 0.0
         self._placed: list[tuple[int, int]] = []
         """(sequence, offset) of what was acknowledged to this producer id, by sequence."""
 
@@ -157,8 +160,10 @@ class Producer(Client):
             elif self.is_idempotent and self._producer_id == -1:
                 await self._begin_anew()
             else:
-                await self._send([self._batch(topic_id) for _ in range(self.rng.choice(IN_FLIGHT))])
-                await self.rest(PAUSE_S)
+                sends = [self._batch(topic_id) for _ in range(self.rng.choice(IN_FLIGHT))]
+                self._due_s += len(sends) * SEND_EVERY_S
+                await self._send(sends)
+                await self.rest(max(CATCH_UP_PAUSE_S, self._due_s - self.cluster.loop.time()))
 
     async def _learned(self) -> UUID | None:
         """In another topic sequences begin anew, and so does the producer."""
