@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from logstore.batch_walk import BrokenBatchError, ReadAt, find_intact_batch, head_at, intact_batch_at
 from logstore.checkpoints import CheckpointError, parse_checkpoint, render_checkpoint
-from logstore.disk import storage_refusal
+from logstore.disk import PASSING, storage_refusal
 from logstore.storage import Storage, read_whole_file, replace_file
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import HEADER_BYTES
@@ -110,7 +110,11 @@ def find_gap(segment: Segment, broken: BrokenBatchError, *, end_offset: int | No
 
 def mark_damaged(log: PartitionLog, offset: int) -> None:
     log.damaged_from = offset if log.damaged_from is None else min(log.damaged_from, offset)
-    save_gaps(log.disk.storage, log.folder, [gap for segment in log.segments for gap in segment.gaps])
+    if log.disk.failure is None:
+        try:
+            save_gaps(log.disk.storage, log.folder, [gap for segment in log.segments for gap in segment.gaps])
+        except OSError as error:
+            log.disk.fail(error)
     if log.on_damaged is not None:
         log.on_damaged()
 
@@ -124,7 +128,7 @@ def forget_gaps(log: PartitionLog) -> None:
         return
     gaps = [gap for segment in log.segments for gap in segment.gaps]
     log.damaged_from = gaps[0].offset if gaps else None
-    save_gaps(log.disk.storage, log.folder, gaps)
+    log.disk.attempt(partial(save_gaps, log.disk.storage, log.folder, gaps))
     log.disk.attempt(partial(log.disk.storage.fsync_directory, log.folder))
 
 
@@ -137,14 +141,15 @@ def add_gaps(segments: Iterable[Segment], gaps: Iterable[Gap]) -> None:
 
 
 def save_gaps(storage: Storage, folder: str, gaps: list[Gap]) -> None:
-    """Remember the gaps; where the disk does not take the file, they are found again when they are read."""
+    """Remember the gaps; without space or descriptors they are found again when they are read. OSError otherwise."""
     try:
         if gaps:
             replace_file(storage, f"{folder}/{FILE_NAME}", render_checkpoint(" ".join(map(str, gap)) for gap in gaps))
         elif storage.status(f"{folder}/{FILE_NAME}") is not None:
             storage.unlink(f"{folder}/{FILE_NAME}")
-    except OSError:
-        return
+    except OSError as error:
+        if error.errno not in PASSING:
+            raise  # a sync that failed is no small matter, whatever it was for (S19)
 
 
 def load_gaps(storage: Storage, folder: str) -> list[Gap]:

@@ -390,6 +390,8 @@ class PartitionLog:
             self.disk.fail(sync.error)
         if not sync.is_done or self.is_closed or self.damaged_from is not None:
             return
+        if self.disk.failure is not None:
+            return  # the kernel tells an error once for each descriptor: it may have been this sync's (S3, S19)
         if sync.generation != self.generation:
             self.sync_again()
             return

@@ -154,6 +154,34 @@ def test_a_failed_sync_is_never_retried_and_nothing_becomes_durable(error_number
     assert "data/.kraft_cleanshutdown" not in storage.paths()
 
 
+def test_s3_a_sync_under_way_when_the_directory_fails_makes_nothing_durable():
+    """The kernel tells an error once for each descriptor: whoever syncs the same file next is told that all is well."""
+    storage = SimulatedStorage()
+    config = LogConfig(segment_bytes=300)
+    owner = Owner(storage).open(config)
+    log = owner.log(config=config)
+    append(log, [b"unsynced"])
+    storage.fail("fdatasync", errno.EIO, path=".log")
+    with pytest.raises(OSError, match="Input/output"):
+        append(log, [bytes(300)])  # begins a segment, and syncs the one before
+    assert 1 == len(owner.jobs), "the sync that the first append asked for"
+    owner.settle()
+    assert 0 == log.durable_end_offset == log.recovery_point.offset
+    assert 1 == len(owner.failures)
+
+
+def test_s19_a_failed_sync_of_what_remembers_damage_takes_the_directory_offline():
+    storage, owner, log = a_log_with_ten_records()
+    file = storage.file(log.segments[0].file.path)
+    file.live[100] ^= 1
+    storage.fail("fsync_directory", errno.EIO)
+    with pytest.raises(RefusedError):
+        log.read(1, max_bytes=1 << 20, upper_offset=10)
+    assert log.damaged_from is not None
+    assert 1 == len(owner.failures)
+    assert owner.directory.is_offline
+
+
 def test_a_directory_that_failed_recovers_what_was_durable_when_it_is_opened_again():
     storage, owner, log = a_log_with_ten_records()
     append(log, [b"unsynced"])
