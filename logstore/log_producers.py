@@ -3,7 +3,8 @@
 Owns the state in memory and when it is worth a snapshot. It is made when it is first needed: from the newest intact
 snapshot, and from the headers of the batches between there and `end_offset`, beyond which no batch has a producer id.
 That number is checkpointed beside the recovery point, and recovery reads everything beyond that anyway: so a log that
-never saw an idempotent producer costs nothing at a start, and at an append one comparison.
+never saw an idempotent producer costs nothing at a start, and at an append one comparison. A header is believed where
+it is what its producer sends next; any other has its batch's CRC checked, for a bit of it may have turned.
 Upholds S13 across restarts, leader changes and cuts: what is known is what the batches in the log say, no more (a cut
 forgets what it cut) and no less: each segment begins with a snapshot, so retention deletes nothing that only batches
 know, and no cut goes behind the one at the first segment (S5).
@@ -15,7 +16,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from logstore.batch_walk import BrokenBatchError
+from logstore.batch_walk import BrokenBatchError, intact_batch_at
 from logstore.damage import BrokenHeadersError, note_damage
 from logstore.disk import read_refusal
 from logstore.producer_snapshots import load_snapshot, remove_snapshots_beyond, snapshot_path
@@ -121,11 +122,17 @@ class LogProducers:
                 state, known_from = found, offset
                 break
         batches, due_offset = 0, known_from
-        for head in _heads(segments, known_from, end_offset, end_position):
+        before: dict[int, tuple[Segment, BatchHead]] = {}
+        for segment, head in _heads(segments, known_from, end_offset, end_position):
             if head.base_offset > due_offset:
                 state.may_have_forgotten_anybody()
             due_offset = head.next_offset
+            if not state.expects(head.producer_id, head.producer_epoch, head.base_sequence):
+                _check_crc(segment, head)
+                if head.producer_id in before:
+                    _check_crc(*before[head.producer_id])
             if head.producer_id >= 0:
+                before[head.producer_id] = segment, head
                 self._note(state, head, head.base_offset, head.next_offset - 1, head.max_timestamp_ms)
                 batches += 1
         return known_from, state, batches
@@ -293,7 +300,15 @@ def secure_producers(log: PartitionLog, base_offset: int) -> None:
         raise
 
 
-def _heads(segments: Sequence[Segment], offset: int, end_offset: int, end_position: int | None) -> Iterator[BatchHead]:
+def _check_crc(segment: Segment, head: BatchHead) -> None:
+    """A header that fits nothing known may be rotten, or the one before was: BrokenHeadersError where it is (S13)."""
+    if intact_batch_at(segment.read_at, head.position, segment.size_bytes, head.base_offset) is None:
+        raise BrokenHeadersError(segment, BrokenBatchError(head.position, "the CRC does not match the bytes"))
+
+
+def _heads(
+    segments: Sequence[Segment], offset: int, end_offset: int, end_position: int | None
+) -> Iterator[tuple[Segment, BatchHead]]:
     """The headers of the batches from `offset` on, below `end_offset`, around gaps; BrokenHeadersError at new ones.
 
     Nothing is read from `end_position` of the last segment on: what lies there may be the torn tail of a crash.
@@ -311,7 +326,7 @@ def _heads(segments: Sequence[Segment], offset: int, end_offset: int, end_positi
                 if head.base_offset >= end_offset:
                     break
                 if head.base_offset >= offset:
-                    yield head
+                    yield segment, head
                 if head.next_offset >= end_offset or (end is not None and head.position + head.size_bytes >= end):
                     break
         except BrokenBatchError as broken:

@@ -160,6 +160,18 @@ class ProducerState:
 
     # ---- what lies in the log
 
+    def expects(self, producer_id: int, epoch: int, base_sequence: int) -> bool:
+        """Whether a batch that begins so is the next of its producer, its first in an epoch, or no producer's at all.
+
+        Others lie in an intact log too, where producers were forgotten, or their batches compacted away.
+        """
+        if producer_id < 0:
+            return epoch < 0 and base_sequence < 0
+        known = self.entries.get(producer_id)
+        if known is not None and epoch == known.epoch:
+            return base_sequence == known.next_sequence
+        return base_sequence == 0 and (known is None or epoch > known.epoch)
+
     def learn(self, producer_id: int, epoch: int, batch: ProducedBatch, *, now_ms: int) -> None:
         """This batch lies in the log now; the log is right, whatever is known."""
         known = self.entries.get(producer_id)

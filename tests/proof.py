@@ -1,4 +1,4 @@
-"""The committed proof: a JSON line in docs/proof/ for all that was run, and the tables of docs/reliability.md.
+"""The committed proof: a JSON line in docs/proof/ for all that was run, and the tables that documents show of them.
 
 Lines are added and never changed, so that campaigns of many days add up; the tables are rendered from all of them. A
 line names the commit that it ran at: the same seed is another run where the code is another.
@@ -37,13 +37,13 @@ def lines(record: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def show(section: str, table: str) -> None:
+def show(section: str, table: str, page: Path = PAGE) -> None:
     """Put the table into its place on the page, between two comments that bear its name."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(f"<!-- {section} -->\n")
+    before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {section} -->\n")
     _, end, after = rest.partition(f"<!-- end of {section} -->\n")
-    assert begin, f"{PAGE} has no place for {section}"
-    assert end, f"{PAGE}: the place of {section} has no end"
-    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    assert begin, f"{page} has no place for {section}"
+    assert end, f"{page}: the place of {section} has no end"
+    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

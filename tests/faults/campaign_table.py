@@ -56,7 +56,7 @@ def append_line(tally: Tally, options: argparse.Namespace, seed: int, minutes: f
 def show() -> None:
     lines = proof.lines(RECORD)
     proof.show(KINDS, kinds_table(lines))
-    proof.show(CAMPAIGNS, campaigns_table(lines))
+    proof.show(CAMPAIGNS, campaigns_table(lines), proof.RECORDS / f"{CAMPAIGNS}.md")
 
 
 def kinds_table(lines: Iterable[Line]) -> str:

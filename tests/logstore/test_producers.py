@@ -158,6 +158,44 @@ def test_a_header_that_rotted_hides_no_retry_behind_it(is_in_tail):
     assert (1, 4) == (log.damaged_from, log.log_end_offset)
 
 
+PRODUCER_ID, EPOCH_AND_SEQUENCE = range(43, 51), range(51, 57)
+"""Bytes of a batch header."""
+
+
+@pytest.mark.parametrize(
+    ("number", "rotten"),
+    [
+        (number, byte)
+        for number in (0, 1, 3)
+        for byte in (*PRODUCER_ID, *EPOCH_AND_SEQUENCE)
+        if number or byte in EPOCH_AND_SEQUENCE  # whose the very first batch was, nothing before it tells
+    ],
+)
+def test_s13_what_a_header_says_of_its_producer_is_believed_where_it_fits_or_the_crc_does(number, rotten):
+    """Below the recovery point only headers are read: a bit that turned there made retries new, or out of order."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    log = owner.log()
+    for sequence in range(4):
+        send(log, idempotent(sequence))
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    file = storage.file(log.segments[0].file.path)
+    for bit in range(8):
+        for image in (file.live, file.durable):
+            image[number * ONE_BATCH + rotten] ^= 1 << bit
+        owner, log = reopened(storage, LogConfig())
+        assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(3))
+        assert number == log.damaged_from
+        for image in (file.live, file.durable):
+            image[number * ONE_BATCH + rotten] ^= 1 << bit
+        storage.kill()
+        storage.unlink(f"{log.folder}/damaged-ranges")
+    _, log = reopened(storage, LogConfig())
+    assert send(log, idempotent(3)).is_duplicate
+
+
 def test_a_header_that_rotted_below_the_recovery_point_and_ends_the_log_invents_no_offsets():
     storage = SimulatedStorage()
     owner = Owner(storage).open()
