@@ -146,10 +146,9 @@ class Reconciler:
         if delta.broker_configs_changed:
             for topic in image.topics.values():
                 self._configure(topic)
+        self.look_at(delta.partitions())  # also at what has moved away, however much came at once
         if self._broker_id in delta.changed_brokers:
             self._look_at_all()
-        else:
-            self.look_at(delta.partitions())
 
     def replica(self, topic_id: UUID, partition: int) -> Replica:
         """The replica of a partition that this broker holds, made now where it is still due.

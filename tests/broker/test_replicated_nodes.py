@@ -6,9 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from broker.errors import OutcomeUnknownError
 from broker.replication.replica import ACKS_ALL, ACKS_LEADER
+from metadata.delta import Delta
 from metadata.requests import (
     AlterConfigsRequest,
     ConfigChange,
@@ -154,6 +156,23 @@ async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_
         assert 10 == await three.send(topic_id, b"10")
         assert [b"%d" % n for n in range(11)] == await values(await three.leading(topic_id))
         await until(lambda: not folder.exists())
+
+
+async def test_s12_who_learns_at_once_of_a_move_and_of_its_own_fencing_leads_no_more(tmp_path: Path) -> None:
+    """As a broker does that was paused: it looked at what is its own by now, and led on what was moved away."""
+    async with three_nodes(tmp_path) as three:
+        topic_id = await create(three.nodes[1], "pay", replication_factor=1)
+        await three.send(topic_id, b"0")
+        old = three.state(topic_id).leader
+        node = three.nodes[old]
+        reconciler, topic = node._reconciler, node.image.topics[topic_id]
+        others = tuple(broker_id for broker_id in (1, 2, 3) if broker_id != old)
+        moved = structs.replace(topic.partitions[0], replicas=others, in_sync_replicas=others, leader=others[0])
+        topics = {**node.image.topics, topic_id: structs.replace(topic, partitions=(moved,))}
+        changed = Delta(changed_partitions={topic_id: frozenset({0})}, changed_brokers=frozenset({old}))
+        reconciler.see(structs.replace(node.image, topics=topics), changed)
+        await reconciler.settled()
+        assert (topic_id, 0) not in reconciler.replicas
 
 
 async def test_a_broker_that_stops_in_good_order_fails_no_write(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_ADDRESS = 100
 PRODUCE_VERSION = 13
 PRODUCE_TIMEOUT_S = 1.5
-SEND_EVERY_S = 0.03
+SEND_EVERY_S = 0.033
 CATCH_UP_PAUSE_S = 0.01
 """A producer that could not send for a while makes up for it, so that all runs are written to alike."""
 STALE_FOR = 0.8

@@ -372,9 +372,11 @@ class Nemesis:
         return True
 
     def _is_sound(self, node_id: int) -> bool:
-        """It runs, its disk neither has failed nor is about to, and it has found no damage."""
+        """It runs, stays in sync (who is not registered yet may leave), its disk has not failed, nothing is damaged."""
         process = self.cluster.processes.get(node_id)
-        return process is not None and not process.has_damage and not self.cluster.machines[node_id].disk.will_fail
+        if process is None or process.node is None or process.node.broker_epoch is None:
+            return False
+        return not process.has_damage and not self.cluster.machines[node_id].disk.will_fail
 
     def _jump_clock(self) -> str:
         machine = self.cluster.machines[self.rng.choice(self.cluster.node_ids)]
