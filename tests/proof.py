@@ -16,8 +16,8 @@ PAGE: Final = PROJECT / "docs" / "reliability.md"
 
 
 def commit() -> str:
-    """Of the checkout, and whether it was changed since in more than these records."""
-    changed = _git("diff", "--stat", "HEAD", "--", ".", ":!docs/proof", f":!{PAGE.relative_to(PROJECT)}")
+    """Of the checkout, and whether it was changed since in more than documents."""
+    changed = _git("diff", "--stat", "HEAD", "--", ".", ":!docs")
     return (_git("rev-parse", "--short=7", "HEAD") or "unknown") + ("-dirty" if changed else "")
 
 

@@ -160,7 +160,7 @@ def counted_before_the_sync() -> Iterator[None]:
         yield
 
 
-@mutant("a follower fetches on before its disk has what it was given", "S2", "S3")
+@mutant("a follower fetches on before its disk has what it was given", "S2", "S3", "S8")
 def followers_fetch_before_their_sync() -> Iterator[None]:
     take = LeaderFetcher._take
 
