@@ -44,6 +44,19 @@ def snapshots(storage) -> list[int]:
     return [int(path[-29:-9]) for path in storage.paths(".snapshot")]
 
 
+def checkpointed(count: int):
+    """A log with so many batches of one producer, all below its recovery point."""
+    storage = SimulatedStorage()
+    owner = Owner(storage).open()
+    log = owner.log()
+    for sequence in range(count):
+        send(log, idempotent(sequence))
+    owner.settle()
+    owner.directory.checkpoint()
+    owner.settle()
+    return storage, owner, log
+
+
 @pytest.fixture
 def storage():
     return SimulatedStorage()
@@ -173,19 +186,12 @@ PRODUCER_ID, EPOCH_AND_SEQUENCE = range(43, 51), range(51, 57)
 )
 def test_s13_what_a_header_says_of_its_producer_is_believed_where_it_fits_or_the_crc_does(number, rotten):
     """Below the recovery point only headers are read: a bit that turned there made retries new, or out of order."""
-    storage = SimulatedStorage()
-    owner = Owner(storage).open()
-    log = owner.log()
-    for sequence in range(4):
-        send(log, idempotent(sequence))
-    owner.settle()
-    owner.directory.checkpoint()
-    owner.settle()
+    storage, _, log = checkpointed(4)
     file = storage.file(log.segments[0].file.path)
     for bit in range(8):
         for image in (file.live, file.durable):
             image[number * ONE_BATCH + rotten] ^= 1 << bit
-        owner, log = reopened(storage, LogConfig())
+        _, log = reopened(storage, LogConfig())
         assert ErrorCode.KAFKA_STORAGE_ERROR == code_of(log, idempotent(3))
         assert number == log.damaged_from
         for image in (file.live, file.durable):
@@ -197,14 +203,7 @@ def test_s13_what_a_header_says_of_its_producer_is_believed_where_it_fits_or_the
 
 
 def test_a_header_that_rotted_below_the_recovery_point_and_ends_the_log_invents_no_offsets():
-    storage = SimulatedStorage()
-    owner = Owner(storage).open()
-    log = owner.log()
-    for sequence in range(3):
-        send(log, idempotent(sequence))
-    owner.settle()
-    owner.directory.checkpoint()
-    owner.settle()
+    storage, owner, log = checkpointed(3)
     send(log, idempotent(3))
     owner.settle()
     file = storage.file(log.segments[0].file.path)
