@@ -3,13 +3,11 @@
 Owns the processes and kills them in `close`; everything lies in the folder that the test gives.
 """
 
-import contextlib
 import datetime as dt
 import ipaddress
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from broker.meta_properties import format_directory, new_cluster_id
+from cli.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 READY_S = 30.0
@@ -105,12 +104,6 @@ class Authority:
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
 
 
 class SecureNode:

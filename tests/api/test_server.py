@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pytest
 
+from cli.ports import free_ports
 from kraft import journal
 from kraft.disk import PosixDisk
 from kraft.entry_kinds import EntryKind
@@ -28,20 +29,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 30.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class NodeProcess:
     """A `kraft node` with its directory and ports; started as often as the test likes, never left behind."""
 
     def __init__(self, folder: Path) -> None:
         self.directory = folder / "node"
-        self.http_port = free_port()
-        self.peer_port = free_port()
+        self.http_port, self.peer_port = free_ports(2)
         self._cleanup = ExitStack()
         self.process: subprocess.Popen[str] | None = None
 
@@ -137,7 +130,7 @@ def test_sigterm_ends_in_good_order_with_exit_code_0(node: NodeProcess) -> None:
 
 
 def test_whoever_waits_on_the_kafka_listener_is_answered_before_a_node_stops(node: NodeProcess) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     listens = (f"listeners=PLAINTEXT://127.0.0.1:{port}",)
     node.start("--format-directory", settings=listens).ready()
     assert 201 == node.ask("POST", TOPICS, {"topic_name": "pay"})[0]

@@ -4,7 +4,6 @@ The door stands in for the Kafka listener, which lies above this room; it answer
 """
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from broker.meta_properties import (
 )
 from broker.node import Node
 from broker.replication.replica import ACKS_ALL, Replica
+from cli.ports import free_ports
 from metadata.answers import TopicCreated
 from metadata.image import Endpoint
 from metadata.requests import ConfigChange, CreateTopicRequest
@@ -31,20 +31,15 @@ from wire.record_batch import build_batch, iterate_batches
 HTTP = Endpoint("127.0.0.1", 8082)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Cluster:
     """Formatted directories of some nodes, of which any may run in this process."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         ids = range(1, size + 1)
-        self.voters = ",".join(f"{node_id}@127.0.0.1:{free_port()}" for node_id in ids)
+        self.voters = ",".join(
+            f"{node_id}@127.0.0.1:{port}" for node_id, port in zip(ids, free_ports(size), strict=True)
+        )
         cluster_id, directories = new_cluster_id(), {node_id: uuid.uuid4() for node_id in ids}
         for node_id in ids:
             format_directory(

@@ -33,7 +33,7 @@ async def test_s18_a_damaged_leader_hands_over_and_begins_anew(tmp_path: Path) -
         for n in range(10):
             await three.send(topic_id, b"%d" % n * 100)
         damaged = three.state(topic_id).leader
-        replica = three.nodes[damaged].replica(topic_id, 0)
+        replica = await three.replica(damaged, topic_id)
         flip_a_bit(replica, at=500)
         with pytest.raises(RefusedError) as refused:
             read_to_the_end(replica)
@@ -51,7 +51,7 @@ async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_it
         for n in range(10):
             await three.send(topic_id, b"%d" % n)
         damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
-        replica = three.nodes[damaged].replica(topic_id, 0)
+        replica = await three.replica(damaged, topic_id)
         await until(lambda: replica.log.log_end_offset == 10)
         mark_damaged(replica.log, 3)
         await until(lambda: replica.log.damaged_from is None)
@@ -95,7 +95,7 @@ async def test_l1_a_damaged_replica_that_had_no_room_to_begin_anew_does_so_later
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await three.send(topic_id, b"a")
         damaged = next(broker_id for broker_id in three.nodes if broker_id != three.state(topic_id).leader)
-        replica = three.nodes[damaged].replica(topic_id, 0)
+        replica = await three.replica(damaged, topic_id)
         await until(lambda: replica.log.log_end_offset == 1)
         mark_damaged(replica.log, 0)
         await until(lambda: replica.log.damaged_from is None)
@@ -114,7 +114,7 @@ async def test_s1_s18_a_broker_whose_folder_was_deleted_is_not_elected_with_noth
         await three.stop(behind)
         await until(lambda: behind not in three.state(topic_id).in_sync_replicas)
         await three.send(topic_id, b"b")
-        folder = three.nodes[leader].replica(topic_id, 0).log.folder
+        folder = (await three.replica(leader, topic_id)).log.folder
         await three.stop(heir)
         await three.stop(leader)
         shutil.rmtree(folder)
@@ -136,7 +136,7 @@ async def test_s1_s3_a_damaged_follower_is_not_taken_back_by_what_it_fetched_bef
         state = three.state(topic_id)
         leader_id = state.leader
         damaged_id = next(broker_id for broker_id in state.replicas if broker_id != leader_id)
-        damaged = three.nodes[damaged_id].replica(topic_id, 0)
+        damaged = await three.replica(damaged_id, topic_id)
         await until(lambda: damaged.high_watermark == 10)
         image = three.nodes[damaged_id]._cluster_image
         post, held = image._post, []
@@ -171,7 +171,7 @@ async def test_l1_s18_a_follower_that_meets_damage_while_it_catches_up_says_so(t
             await leader.append(idempotent(n), acks=ACKS_ALL, timeout_ms=20_000)
         state = three.state(topic_id)
         away = next(broker_id for broker_id in state.replicas if broker_id != state.leader)
-        replica = three.nodes[away].replica(topic_id, 0)
+        replica = await three.replica(away, topic_id)
         await three.stop(away)
         flip_a_bit(replica, at=3 * (replica.log.size_bytes // 10) + 16)
         await until(lambda: away not in three.state(topic_id).in_sync_replicas)
@@ -181,7 +181,7 @@ async def test_l1_s18_a_follower_that_meets_damage_while_it_catches_up_says_so(t
         await leader.append(idempotent(10), acks=ACKS_ALL, timeout_ms=20_000)
         await three.start(away)
         await three.all_in_sync(topic_id)
-        assert values_of(leader) == values_of(three.nodes[away].replica(topic_id, 0))
+        assert values_of(leader) == values_of(await three.replica(away, topic_id))
 
 
 async def test_l1_damage_that_is_noted_while_a_sync_runs_holds_up_no_other_partition(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ async def test_l1_damage_that_is_noted_while_a_sync_runs_holds_up_no_other_parti
         sibling = next(p for p in range(1, 6) if three.state(topic_id, p).leader == leader_id)
         behind = next(b for b in three.state(topic_id, 0).replicas if b != leader_id)
         node = three.nodes[behind]
-        replica = node.replica(topic_id, 0)
+        replica = await three.replica(behind, topic_id)
         for partition in (0, sibling):
             await three.send(topic_id, b"a", partition)
         storage, may_sync = replica.log.disk.storage, threading.Event()

@@ -83,7 +83,7 @@ async def test_s2_what_counted_unsynced_is_synced_once_the_topic_asks_for_it(tmp
     async with three_nodes(tmp_path) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, flush_messages="1000")
         await three.send(topic_id, b"a")
-        logs = [node.replica(topic_id, 0).log for node in three.nodes.values()]
+        logs = [(await three.replica(node_id, topic_id)).log for node_id in three.nodes]
         await until(lambda: all(log.high_watermark == 1 for log in logs))
         assert [0, 0, 0] == [log.synced_end_offset for log in logs]
         change = AlterConfigsRequest(name="pay", changes=(ConfigChange(name="flush.messages", value="1"),))
@@ -103,7 +103,7 @@ async def test_a_wiped_broker_comes_back_as_a_fresh_replica(tmp_path: Path) -> N
         await three.start(wiped)
         await three.all_in_sync(topic_id)
         assert three.state(topic_id).leader != wiped
-        assert [b"%d" % n for n in range(10)] == values_of(three.nodes[wiped].replica(topic_id, 0))
+        assert [b"%d" % n for n in range(10)] == values_of(await three.replica(wiped, topic_id))
 
 
 async def test_a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back(t
         leader_id = three.state(topic_id).leader
         slow = next(broker_id for broker_id in (1, 2, 3) if broker_id != leader_id)
         fetcher = three.nodes[slow]._fetchers
-        replica = three.nodes[slow].replica(topic_id, 0)
+        replica = await three.replica(slow, topic_id)
         fetcher.unfollow(replica.key)
         assert 1 == await three.send(topic_id, b"b"), "the writer waited until the slow one was out"
         assert slow not in three.state(topic_id).in_sync_replicas
@@ -128,7 +128,7 @@ async def test_s5_a_leader_that_was_cut_off_drops_what_nobody_else_has(tmp_path:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await three.send(topic_id, b"a")
         cut_off = three.state(topic_id).leader
-        leader = three.nodes[cut_off].replica(topic_id, 0)
+        leader = await three.replica(cut_off, topic_id)
         for broker_id, node in three.nodes.items():
             if broker_id != cut_off:
                 node._fetchers.unfollow(leader.key)
@@ -148,7 +148,7 @@ async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_
         for n in range(10):
             await three.send(topic_id, b"%d" % n)
         old = three.state(topic_id).leader
-        folder = Path(three.nodes[old].replica(topic_id, 0).log.folder)
+        folder = Path((await three.replica(old, topic_id)).log.folder)
         others = tuple(broker_id for broker_id in (1, 2, 3) if broker_id != old)
         move = PartitionReassignment(name="pay", partition=0, replicas=others)
         await three.nodes[1].admin(ReassignPartitionsRequest(assignments=(move,)), timeout_s=20)

@@ -63,6 +63,15 @@ class Three:
                     return replica
             await asyncio.sleep(0.01)
 
+    async def replica(self, broker_id: int, topic_id: uuid.UUID, partition: int = 0) -> Replica:
+        """A broker's replica, once it has heard of it: any other may be the first."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return self.nodes[broker_id].replica(topic_id, partition)
+                except RefusedError:
+                    await asyncio.sleep(0.01)
+
     async def send(self, topic_id: uuid.UUID, value: bytes, partition: int = 0) -> int:
         """Acknowledged with acks=all, whatever it takes; a doubtful one is sent again."""
         async with asyncio.timeout(60):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import click
 import pytest
 
 from cli.failure import Failure
+from cli.ports import free_ports
 from cli.shims import SHIMS, make_folder
 from cli.shims_bootstrap import http_servers
 from cli.shims_console import kafka_console_consumer, kafka_console_producer
@@ -188,14 +188,6 @@ http.listeners=http://127.0.0.1:{http}
 peer.listeners=127.0.0.1:{peer}
 controller.quorum.voters=0@127.0.0.1:{peer}
 """
-
-
-def free_ports(number):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 @pytest.mark.timeout(300)

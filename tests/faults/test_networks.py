@@ -68,6 +68,7 @@ class Wire:
         self.site, self.network, self.nodes = site, site.network, cluster.nodes
         there = self.nodes[THERE]
         self.listener = site.socket(THERE)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a connection's end is in the way
         self.listener.bind((there.host, int(setting(there, "http.listeners").rsplit(":", 1)[1])))
         self.listener.listen()
         self.thread = threading.Thread(target=self._serve, daemon=True)

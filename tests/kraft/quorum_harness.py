@@ -1,25 +1,16 @@
-"""What the quorum's tests share: free ports, configs, a state machine that remembers, waiting for conditions."""
+"""What the quorum's tests share: configs, a state machine that remembers, waiting for conditions."""
 
 import asyncio
-import socket
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from cli.ports import free_ports
 from kraft.quorum_config import PeerTls, QuorumConfig
 
 CLUSTER_ID = "cluster-of-the-test"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago; all are held until all are chosen."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def directory_id(node_id: int) -> uuid.UUID:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kraft.quorum_harness import free_ports, until
+from cli.ports import free_ports
+from tests.kraft.quorum_harness import until
 
 
 class Child:

@@ -24,9 +24,10 @@ from broker.meta_properties import (
     read_meta_properties,
 )
 from broker.node import Node
+from cli.ports import free_ports
 from metadata.image import Endpoint
 from tests.api.http.conftest import Answer, Api
-from tests.api.kafka.real_cluster import free_port, until
+from tests.api.kafka.real_cluster import until
 
 C = "/v3/clusters/-"
 
@@ -73,7 +74,9 @@ class GroupCluster:
         self._config = ["offsets.topic.num.partitions=6", "group.min.session.timeout.ms=1000", *config]
         self._config.append(f"offsets.topic.replication.factor={size}")
         self._ids = range(1, size + 1)
-        self._voters = ",".join(f"{n}@127.0.0.1:{free_port()}" for n in self._ids)
+        self._voters = ",".join(
+            f"{n}@127.0.0.1:{port}" for n, port in zip(self._ids, free_ports(len(self._ids)), strict=True)
+        )
         self._directory_ids = {n: uuid.uuid4() for n in self._ids}
         self._cluster_id = new_cluster_id()
         self.members: dict[int, GroupNode] = {}

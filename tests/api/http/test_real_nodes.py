@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import uuid
 from pathlib import Path
 from typing import NamedTuple
@@ -27,17 +26,11 @@ from broker.meta_properties import (
     read_meta_properties,
 )
 from broker.node import Node
+from cli.ports import free_ports
 from metadata.image import Endpoint
 from tests.api.http.conftest import Api, until
 
 SIZE = 3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RealNode(NamedTuple):
@@ -63,7 +56,7 @@ class RealCluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._voters = ",".join(f"{n}@127.0.0.1:{free_port()}" for n in range(1, SIZE + 1))
+        self._voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(free_ports(SIZE), start=1))
         self._cluster_id = new_cluster_id()
         self._directory_ids = {n: uuid.uuid4() for n in range(1, SIZE + 1)}
         self.real: dict[int, RealNode] = {}

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from broker.meta_properties import (
     read_meta_properties,
 )
 from broker.node import Node
+from cli.ports import free_ports
 from metadata.image import Endpoint, Topic
 from metadata.requests import ConfigChange, CreateTopicRequest
 
@@ -31,13 +31,6 @@ async def until(condition: Callable[[], object], *, timeout_s: float = 30.0) -> 
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the state of another end of a socket
             await asyncio.sleep(0.005)  # sleeps: there is no event to wait for
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RealNode:
@@ -78,7 +71,9 @@ class RealCluster:
         self._kafka = kafka
         self._settings = settings
         self._ids = range(1, size + 1)
-        self._voters = ",".join(f"{n}@127.0.0.1:{free_port()}" for n in self._ids)
+        self._voters = ",".join(
+            f"{n}@127.0.0.1:{port}" for n, port in zip(self._ids, free_ports(len(self._ids)), strict=True)
+        )
         self._directory_ids = {n: uuid.uuid4() for n in self._ids}
         self.cluster_id = new_cluster_id()
         self.nodes: list[RealNode] = []
