@@ -142,7 +142,7 @@ class LogDirectories:
         for log in self.logs():
             if log.damaged_from is not None:
                 self._log.error(
-                    "partition damaged below its recovery point: what is intact is served, writes are refused",
+                    "partition damaged: what is intact is served, writes are refused",
                     topic=log.topic_name,
                     partition=log.partition,
                     damaged_from=log.damaged_from,

@@ -281,6 +281,8 @@ class Nemesis:
             return None
         operation, path = self.rng.choice(FAILING)
         self.cluster.machines[node_id].disk.fail(operation, errno.EIO, path=path)
+        if operation == "fdatasync":
+            self.cluster.watch.failing_syncs.add(node_id)
         ends = self.rng.choice([self._kill_one, self._cut_power_of])
         self._later(self.rng.uniform(0.3, 2.0), lambda: ends(node_id, 0.1))
         return f"node {node_id}, {operation} {path}"

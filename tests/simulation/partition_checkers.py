@@ -45,8 +45,11 @@ class PartitionCheckers(Checkers):
             value = shadow.record(offset)[1]
             self._require("S17", value in self.sent or value == NOT_KNOWN[1], f"node {node_id} has {value} at", offset)
 
-    def opened(self, node_id: int, log: PartitionLog, *, is_readable: bool) -> None:
-        """S3: a new process finds what was durable. S1: and no more of it deleted. S18: a torn tail is no damage."""
+    def opened(self, node_id: int, log: PartitionLog, *, is_readable: bool, may_have_holes: bool) -> None:
+        """S3: a new process finds what was durable. S1: and no more of it deleted. S18: a torn tail is no damage.
+
+        A hole is, beyond what was durable: a failed sync lost some writes, and those behind them reached the disk.
+        """
         shadow = self.shadows[node_id]
         durable = shadow.durable_end_offset
         shadow.opened(log)
@@ -55,7 +58,7 @@ class PartitionCheckers(Checkers):
         holds = log.log_end_offset >= durable
         if node_id not in self.damaged:
             self._require("S3", holds, f"{durable} were durable on node {node_id}, now", log)
-            is_whole = log.damaged_from is None or not is_readable
+            is_whole = log.damaged_from is None or not is_readable or (may_have_holes and log.damaged_from >= durable)
             self._require("S18", is_whole, f"nothing rotted on node {node_id}; damaged is", log)
         elif self.damaged[node_id] == NOT_NOTICED:
             is_noticed = log.damaged_from is not None

@@ -43,6 +43,8 @@ class Watch:
         self.only_clocks_jump = False
         self.unreadable: set[int] = set()
         """Nodes whose disk has refused, or will refuse, to read something."""
+        self.failing_syncs: set[int] = set()
+        """Nodes one of whose syncs has failed, or will fail: what it was to cover is not on the disk."""
         self.knows_topic: Callable[[int, UUID], bool] = lambda _node_id, _topic_id: True
         """Whether there is such a topic in the image that this node goes by."""
         self.on_point: Callable[[str, Collection[int]], None] = lambda _point, _node_ids: None
@@ -113,7 +115,13 @@ class Watch:
     def opened(self, log: PartitionLog) -> None:
         if not log.topic_name.startswith("__"):
             node_id = here().address
-            self.check(self.of(log.key).opened, node_id, log, is_readable=node_id not in self.unreadable)
+            self.check(
+                self.of(log.key).opened,
+                node_id,
+                log,
+                is_readable=node_id not in self.unreadable,
+                may_have_holes=node_id in self.failing_syncs,
+            )
 
     def left(self, node_id: int, *, keeps_unsynced: bool) -> None:
         """A process was killed, or its machine lost power."""
