@@ -1,6 +1,6 @@
 """Ports of a cluster on this machine: the usual ones, free ones, and who sits on one that is taken."""
 
-import random
+import secrets
 import socket
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ FIRST_PEER_PORT: Final = 9093
 FIRST_HTTP_PORT: Final = 8082
 PORTS_A_NODE: Final = 10
 _LISTENING: Final = "0A"
+_TRIES_A_PORT: Final = 1000
 
 
 def usual_ports(node_id: int) -> tuple[int, int, int]:
@@ -50,12 +51,13 @@ def free_ports(number: int) -> list[int]:
         lowest_outgoing = 32768
     candidates = range(10_000, max(lowest_outgoing, 12_000))
     found: list[int] = []
-    for port in random.sample(candidates, len(candidates)):
-        if is_free(port):
+    for _ in range(_TRIES_A_PORT * number):
+        port = secrets.choice(candidates)
+        if port not in found and is_free(port):
             found.append(port)
         if len(found) == number:
             return found
-    raise OSError(f"fewer than {number} free ports from {candidates.start} to {candidates.stop}")
+    raise OSError(f"{number} free ports from {candidates.start} to {candidates.stop} were not to be found")
 
 
 def holder_of(port: int) -> str | None:

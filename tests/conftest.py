@@ -3,7 +3,13 @@
 import signal
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from tests.simulation import summary
+
+# how long an example takes says something of the machine
+settings.register_profile("kraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kraft")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell without job control ignores Ctrl-C for what it runs in the background, and every program that a test

@@ -28,7 +28,7 @@ from broker.meta_properties import format_directory, new_cluster_id
 from cli.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-READY_S = 30.0
+READY_S = 60.0
 HEADER_TIMEOUT_MS = 1000
 TOPICS = "/v3/clusters/-/topics"
 

@@ -26,7 +26,7 @@ from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from wire.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S = 30.0
+START_S = 60.0
 
 
 class NodeProcess:

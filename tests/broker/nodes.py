@@ -78,7 +78,7 @@ class Cluster:
             await node.stop()
 
 
-async def until(condition: Callable[[], object], *, timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object], *, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - a state of another thread's making
             await asyncio.sleep(0.01)
@@ -98,7 +98,7 @@ async def create(
         replication_factor=replication_factor,
         configs=tuple(ConfigChange(name=key.replace("_", "."), value=value) for key, value in configs.items()),
     )
-    answer = await node.admin(request, timeout_s=10)
+    answer = await node.admin(request, timeout_s=30)
     assert isinstance(answer, TopicCreated)
     return answer.topic_id
 

@@ -92,11 +92,11 @@ async def test_a_cleaning_that_is_cut_short_by_a_stop_leaves_the_log_whole(tmp_p
     async with cluster.running(1, *SOON, *slow) as node:
         replica = await leading(await ready(node), await create(node, "latest", **configs))
         topic_id = replica.key[0]
-        sends = [put(replica, b"k%d" % (number % 50), bytes(5000) + b"%d" % number) for number in range(300)]
+        sends = [put(replica, b"k%d" % (number % 50), bytes(5000) + b"%d" % number) for number in range(150)]
         await asyncio.gather(*sends)
         await until(lambda: list(Path(replica.log.folder).glob("*.cleaned")))
     async with cluster.running(1, "log.cleaner.enable=false") as node:
         replica = await leading(await ready(node), topic_id)
         last = {key: value for _, key, value in await records(replica)}
-        assert {b"k%d" % (number % 50): bytes(5000) + b"%d" % number for number in range(250, 300)} == last
+        assert {b"k%d" % (number % 50): bytes(5000) + b"%d" % number for number in range(100, 150)} == last
         await until(lambda: not list(Path(replica.log.folder).glob("*.cleaned")))

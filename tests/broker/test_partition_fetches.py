@@ -227,7 +227,7 @@ async def test_a_follower_is_told_of_the_high_watermark_with_the_next_answer_and
     replica.append(1, committed=False)
     await waiting
     fetched.want(TOPIC, [(0, Wanted(1, 1 << 20))])
-    waiting = world.fetch(fetched, max_wait_ms=30)
+    waiting = world.fetch(fetched, max_wait_ms=500)
     reads = replica.reads
     replica.high_watermark = 1
     world.room.advanced(replica.high_watermark_key, 1)

@@ -21,7 +21,7 @@ from metadata.requests import (
 )
 from tests.broker.nodes import create, until, values
 from tests.broker.replication.brokers import values_of
-from tests.broker.three_nodes import one, three_nodes
+from tests.broker.three_nodes import FOLLOWS_FOR_LONG, PATIENT, one, three_nodes
 from wire.errors import ErrorCode, RefusedError
 
 
@@ -80,7 +80,7 @@ async def test_a_lower_minimum_takes_effect_at_once(tmp_path: Path) -> None:
 
 async def test_s2_what_counted_unsynced_is_synced_once_the_topic_asks_for_it(tmp_path: Path) -> None:
     """From here on a power cut takes nothing back, also of what was acknowledged before the change."""
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, flush_messages="1000")
         await three.send(topic_id, b"a")
         logs = [(await three.replica(node_id, topic_id)).log for node_id in three.nodes]
@@ -124,7 +124,7 @@ async def test_a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back(t
 
 
 async def test_s5_a_leader_that_was_cut_off_drops_what_nobody_else_has(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, FOLLOWS_FOR_LONG) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await three.send(topic_id, b"a")
         cut_off = three.state(topic_id).leader
@@ -143,7 +143,7 @@ async def test_s5_a_leader_that_was_cut_off_drops_what_nobody_else_has(tmp_path:
 
 
 async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=1)
         for n in range(10):
             await three.send(topic_id, b"%d" % n)
@@ -160,7 +160,7 @@ async def test_a_partition_moves_to_other_brokers_and_leaves_nothing_behind(tmp_
 
 async def test_s12_who_learns_at_once_of_a_move_and_of_its_own_fencing_leads_no_more(tmp_path: Path) -> None:
     """As a broker does that was paused: it looked at what is its own by now, and led on what was moved away."""
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=1)
         await three.send(topic_id, b"0")
         old = three.state(topic_id).leader
@@ -176,7 +176,7 @@ async def test_s12_who_learns_at_once_of_a_move_and_of_its_own_fencing_leads_no_
 
 
 async def test_a_broker_that_stops_in_good_order_fails_no_write(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(
             three.nodes[1], "pay", partitions_count=6, replication_factor=3, min_insync_replicas="2"
         )
@@ -216,7 +216,7 @@ async def test_a_broker_that_stops_in_good_order_fails_no_write(tmp_path: Path) 
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
 async def test_s19_a_failed_disk_costs_a_broker_its_replicas_and_nobody_a_record(tmp_path: Path, role: str) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(
             three.nodes[1], "pay", partitions_count=3, replication_factor=3, min_insync_replicas="2"
         )
@@ -234,7 +234,7 @@ async def test_s19_a_failed_disk_costs_a_broker_its_replicas_and_nobody_a_record
 
 async def test_s3_a_replica_on_a_failed_disk_is_not_let_in_again(tmp_path: Path) -> None:
     """Nothing is written meanwhile, so it seems to hold everything; it could be elected, and then nobody would lead."""
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await three.send(topic_id, b"a")
         await three.all_in_sync(topic_id)
@@ -257,7 +257,7 @@ async def test_s3_a_replica_on_a_failed_disk_is_not_let_in_again(tmp_path: Path)
 
 
 async def test_s3_s19_a_replica_on_a_failed_disk_says_so_whenever_it_is_counted_on(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await three.send(topic_id, b"a")
         failed = next(n for n in (1, 2, 3) if n != three.state(topic_id).leader)
@@ -275,7 +275,7 @@ async def test_s3_s19_a_replica_on_a_failed_disk_says_so_whenever_it_is_counted_
 
 
 async def test_a_write_under_way_survives_the_move_of_its_leader(tmp_path: Path) -> None:
-    async with three_nodes(tmp_path) as three:
+    async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="3")
         await three.send(topic_id, b"a")
         old = three.state(topic_id).leader

@@ -15,7 +15,11 @@ from tests.broker.nodes import Cluster, ready, until
 from wire.errors import RefusedError
 from wire.record_batch import build_batch
 
-FAST = ("broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=100", "replica.lag.time.max.ms=1500")
+FAST = ("broker.session.timeout.ms=2500", "broker.heartbeat.interval.ms=100", "replica.lag.time.max.ms=2500")
+FOLLOWS_FOR_LONG = "replica.lag.time.max.ms=30000"
+"""Nobody leaves the in-sync replicas for being slow, however busy the machine."""
+PATIENT = ("broker.session.timeout.ms=30000", FOLLOWS_FOR_LONG)
+"""For tests in which nobody dies in silence: a busy machine fences none either."""
 
 
 class Three:

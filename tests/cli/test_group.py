@@ -170,4 +170,5 @@ def test_what_a_group_decides_is_not_asked_for_beside_it(cluster):
         assert 2 == code
         assert said in message
     assert 3 == refusal(cluster, "consume", "nothing", "-g", "g")[0], "who subscribes to nothing waits for ever"
-    assert 5 == refusal(cluster, "consume", "live", "-g", "quiet", "--timeout", "1")[0]
+    make(cluster, "unread")
+    assert 5 == refusal(cluster, "consume", "unread", "-g", "quiet", "--timeout", "1")[0]

@@ -231,14 +231,17 @@ def test_a_node_that_dies_later_does_not_take_the_others_with_it(kraft, away):
 
 
 def test_nodes_that_never_get_ready_are_told_with_their_reasons(kraft):
-    ended = kraft("up", "--any-port", "--timeout", "0.5", "--set", "broker.rack=slow")
-    assert 5 == ended.code
+    for timeout_s in ("0.5", "2", "8", "30"):
+        ended = kraft("up", "--any-port", "--timeout", timeout_s, "--set", "broker.rack=slow")
+        assert 5 == ended.code
+        if "its HTTP port does not answer yet" not in ended.err:  # the machine was quick enough
+            break
     assert "node 1 waits: the metadata is not caught up" in ended.err
 
 
 def test_a_node_that_does_not_stop_is_killed_and_that_is_said(kraft):
     found = up(kraft, "--set", "broker.rack=stubborn")
-    ended = kraft("down", "--timeout", "0.3", "--format", "json")
+    ended = kraft("down", "--timeout", "2", "--format", "json")
     assert 0 == ended.code
     assert {"stopped": [], "killed": [1]} == json.loads(ended.out)
     assert "had to be killed" in ended.err
@@ -323,7 +326,7 @@ def test_status_of_a_cluster_that_can_not_be_asked_still_tells_what_runs(kraft, 
     up(kraft)
     unavailable = {"error_code": 50003, "message": "no leader yet"}
     cluster.rules.append(lambda *_: (503, unavailable))
-    ended = kraft("status", "--timeout", "0.2")
+    ended = kraft("status", "--timeout", "2")
     assert (5, ["NOT WELL: 1 of 1 node ready, the quorum has no leader", "  - no leader yet"]) == (
         ended.code,
         ended.out.splitlines()[:2],

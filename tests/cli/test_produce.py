@@ -76,7 +76,7 @@ def test_a_failure_tells_what_is_safe_and_where_to_resume(kraft, cluster):
 
     cluster.rules.append(third_write_fails)
     stdin = b"".join(b"%d\n" % i for i in range(3 * RUN_RECORDS))
-    ended = kraft("produce", "a", "--acks", "1", "--timeout", "2", stdin=stdin)
+    ended = kraft("produce", "a", "--acks", "1", "--timeout", "4", stdin=stdin)
     assert 5 == ended.code
     assert "the leader is gone" in ended.err
     assert "20,000 records acknowledged; resume at line 20001 (tail -n +20001)" in ended.err
@@ -146,7 +146,7 @@ def test_nobody_there_for_a_moment_is_waited_out(kraft, cluster):
 def test_doubt_that_does_not_end_is_told(kraft, cluster):
     cluster.add_topic("a", 1)
     cluster.rules.append(lambda _, target: unavailable("unknown") if "/records" in target else None)
-    ended = kraft("produce", "a", "--timeout", "0.5", stdin=b"x\ny\n")
+    ended = kraft("produce", "a", "--timeout", "2", stdin=b"x\ny\n")
     assert 5 == ended.code
     assert "lines 1 to 2: the leader is gone; they may or may not have been written" in ended.err
 

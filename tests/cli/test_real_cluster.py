@@ -80,7 +80,7 @@ def test_a_consumer_that_follows_sees_records_at_once_and_ctrl_c_is_130(cluster)
         assert consumer.stdout is not None
         assert b"hello\n" == consumer.stdout.readline()
         consumer.send_signal(signal.SIGINT)
-        assert 130 == consumer.wait(10)
+        assert 130 == consumer.wait(60)
         assert consumer.stderr is not None
         assert b"" == consumer.stderr.read()
 
@@ -92,7 +92,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(cluster):
         assert consumer.stdout is not None
         assert 101 == len(consumer.stdout.readline())
         consumer.stdout.close()
-        assert 0 == consumer.wait(20)
+        assert 0 == consumer.wait(60)
         assert consumer.stderr is not None
         assert b"" == consumer.stderr.read()
 

@@ -23,7 +23,7 @@ class NotSentError(Exception):
 
 
 class DoubtfulError(Exception):
-    """The connection failed or stayed silent after the request may have left."""
+    """The connection failed or stayed silent after the request may have left; or a read was refused for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +168,22 @@ class Client:
         except (NotSentError, DoubtfulError):
             return None
         if answer.status != 200:
-            assert answer.status in {503, 507}, (answer.status, answer.body[:500])
+            assert answer.status in {404, 503, 507}, (answer.status, answer.body[:500])  # 404: not heard of it yet
             return None
         body = answer.json()
         records = tuple((record["offset"], record["value"]["data"]) for record in body["records"])
         return Poll(f"{topic}-{partition}", began_s, time.monotonic(), offset, records, body["high_watermark"])
 
     def read_all(self, topic: str, partition: int, *, start: int | None = None) -> Final:
-        """The whole partition, as record batches; raises AssertionError where the cluster does not answer."""
+        """The whole partition, as record batches. DoubtfulError where it cannot be read just now."""
         offset = "earliest" if start is None else str(start)
         first: int | None = start
         records: list[tuple[int, str]] = []
         while True:
             path = f"{TOPICS}/{topic}/partitions/{partition}/records?offset={offset}"
             answer = self.request("GET", path, None, {"Accept": RECORD_BATCH})
+            if answer.status == 503:
+                raise DoubtfulError(f"{path}: {answer.body[:500]!r}")
             assert answer.status == 200, (answer.status, answer.body[:500])
             first = int(answer.headers["Log-Start-Offset"]) if first is None else first
             at = first if not records else records[-1][0] + 1

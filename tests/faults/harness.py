@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli import node_process
 from tests.faults.client import Client, DoubtfulError, NotSentError
 
 KRAFT = Path(sys.executable).parent / "kraft"
@@ -84,15 +85,11 @@ class Node:
         return Client(self.host, self.port, timeout_s=timeout_s)
 
     def is_running(self) -> bool:
-        """Its process exists and is more than a zombie."""
+        """Its process exists, and something of it may still hold its files and ports."""
         if self._child is not None:
             return self._child.poll() is None
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            return False
-        return state not in "ZX" and str(self.config_file) in command
+        identity = node_process.process_identity(self.pid)
+        return identity is not None and (not identity.command_line or str(self.config_file) in identity.command_line)
 
     def signal(self, number: signal.Signals) -> None:
         if self.is_running():
@@ -102,7 +99,7 @@ class Node:
     def kill(self) -> None:
         """kill -9, and return when it is gone."""
         self.signal(signal.SIGKILL)
-        wait_until(lambda: not self.is_running(), f"node {self.node_id} is gone", timeout_s=10)
+        wait_until(lambda: not self.is_running(), f"node {self.node_id} is gone", timeout_s=60)
         if self._child is not None:
             self._child.wait()
 
@@ -173,7 +170,7 @@ class Cluster:
         self.nodes: dict[int, Node] = {}
         command = [str(KRAFT), "up", "-n", str(nodes), "--any-port", "--data-dir", str(directory), "--format", "json"]
         command += [option for setting in self.settings for option in ("--set", setting)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=OPERATION_S + 15)
         assert answer.returncode == 0, answer.stderr
         for node in json.loads(answer.stdout)["nodes"]:
             node_id, port = node["node_id"], int(node["http"].rsplit(":", 1)[1])
@@ -234,23 +231,31 @@ class Cluster:
         """The node that these nodes agree to be the leader."""
         asked = [self.nodes[node_id] for node_id in (among or self.nodes)]
 
-        def leaders() -> set[int | None]:
-            try:
-                return {node.quorum()["leader_id"] for node in asked}
-            except (NotSentError, DoubtfulError):
-                return {None}
+        named: set[int | None] = set()
 
-        wait_until(lambda: len(leaders() - {None}) == 1 and None not in leaders(), "one leader of the quorum")
-        leader_id = asked[0].quorum()["leader_id"]
-        return self.nodes[leader_id]
+        def is_agreed() -> bool:
+            named.clear()
+            with contextlib.suppress(AssertionError, NotSentError, DoubtfulError):
+                named.update([node.quorum()["leader_id"] for node in asked])
+            return len(named) == 1 and None not in named
+
+        wait_until(is_agreed, "one leader of the quorum")
+        return self.nodes[next(iter(named))]
 
     def leader_of(self, topic: str, partition: int) -> Node:
-        """The node that leads the partition."""
-        path = f"/v3/clusters/-/topics/{topic}/partitions/{partition}"
-        for node in self.nodes.values():
-            with contextlib.suppress(NotSentError, DoubtfulError, http.client.HTTPException):
-                return self.nodes[node.ask(path)["leader_id"]]
-        raise AssertionError("no node answers")
+        """The node that leads the partition, as the first one that knows of any says."""
+        path, led_by = f"/v3/clusters/-/topics/{topic}/partitions/{partition}", []
+
+        def is_led() -> bool:
+            for node in self.nodes.values():
+                with contextlib.suppress(AssertionError, NotSentError, DoubtfulError, http.client.HTTPException):
+                    if (leader_id := node.ask(path)["leader_id"]) is not None:
+                        led_by.append(self.nodes[leader_id])
+                        return True
+            return False
+
+        wait_until(is_led, f"{topic}-{partition} has a leader")
+        return led_by[0]
 
     def close(self) -> None:
         """Nothing is left running."""

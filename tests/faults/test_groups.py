@@ -21,7 +21,7 @@ class Member:
         self.consumer = confluent_kafka.Consumer(
             {
                 "bootstrap.servers": bootstrap(cluster), "group.id": GROUP, "client.id": name,
-                "auto.offset.reset": "earliest", "enable.auto.commit": False, "session.timeout.ms": 10_000,
+                "auto.offset.reset": "earliest", "enable.auto.commit": False, "session.timeout.ms": 15_000,
                 "heartbeat.interval.ms": 300, "topic.metadata.refresh.interval.ms": 1000, "on_commit": self._committed,
             },
             logger=None,
@@ -58,7 +58,8 @@ def bootstrap(cluster: Cluster) -> str:
 def test_a_group_goes_on_when_its_coordinator_is_killed(form: Form):
     cluster = form(3, "broker.session.timeout.ms=2000", f"offsets.topic.num.partitions={OFFSETS_PARTITIONS}")
     with cluster[1].client() as client:
-        client.create_topic("t", PARTITIONS, {"min.insync.replicas": "2"}, replication_factor=3)
+        configs = {"min.insync.replicas": "2"}
+        wait_until(lambda: client.create_topic("t", PARTITIONS, configs, replication_factor=3).topic_id, "the topic")
     members = [Member(cluster, name) for name in ("first", "second")]
     poll_until(members, lambda: sum(len(one.assigned) for one in members) == PARTITIONS and all_own(members))
     rebalances = sum(member.rebalances for member in members)
@@ -78,9 +79,9 @@ def test_a_group_goes_on_when_its_coordinator_is_killed(form: Form):
     coordinator.start()
     coordinator.wait_ready()
     cluster.wait_well("__consumer_offsets", OFFSETS_PARTITIONS)
-    cluster.leader_of("__consumer_offsets", partition).kill()
     for member in members:
         member.consumer.close()
+    cluster.leader_of("__consumer_offsets", partition).kill()
     late = Member(cluster, "late")
     produce(cluster, produced, 2)
     poll_until([late], lambda: len(late.taken) >= RECORDS)

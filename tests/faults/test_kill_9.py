@@ -2,6 +2,7 @@
 S12, S14, S15, S16).
 """
 
+import contextlib
 import os
 import random
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from tests.faults.checker import check, check_topics
 from tests.faults.conftest import Form
-from tests.faults.harness import Cluster
+from tests.faults.harness import Cluster, wait_until
 from tests.faults.history import Creation, counts
 from tests.faults.workload import Workload
 
@@ -45,6 +46,10 @@ def judge(cluster: Cluster, workload: Workload) -> None:
     created = [operation for operation in workload.history if isinstance(operation, Creation)]
     for node in cluster.nodes.values():
         with node.client() as client:
+            with contextlib.suppress(
+                AssertionError
+            ):  # it may hear of the last ones a moment after the node that said so
+                wait_until(lambda client=client: not check_topics(created, client.topics()), "it knows every topic")
             assert [] == check_topics(created, client.topics()), f"asked of node {node.node_id}"
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.faults.client import Client
-from tests.faults.harness import Deadline
+from tests.faults.harness import Deadline, wait_until
 from tests.faults.history import Final, Outcome, Send
 from tests.faults.workload import Workload
 
@@ -23,6 +23,7 @@ def test_what_was_sent_by_a_client_that_ended_with_an_error_is_unknown(monkeypat
     monkeypatch.setattr(Client, "send_batch", odd)
     made = workload()
     made.start(producers=1, pollers=0)
+    wait_until(lambda: made._errors, "the client has ended")
     with pytest.raises(AssertionError, match="several outcomes"):
         made.stop()
     assert [] == made.history
@@ -49,5 +50,5 @@ def test_a_partition_that_cannot_be_read_keeps_no_other_from_being_read(monkeypa
     monkeypatch.setattr(Client, "read_all", read_all)
     made = workload(partitions=2)
     with pytest.raises(ValueError, match="is broken"):
-        made.read_everything(Deadline(1.0))
+        made.read_everything(Deadline(60.0))
     assert ["t-1"] == [final.partition for final in made.history]

@@ -63,7 +63,7 @@ class RecordingMachine:
         self.restores += 1
 
 
-async def until(condition: Callable[[], object], *, within_s: float = 10.0, what: str = "") -> None:
+async def until(condition: Callable[[], object], *, within_s: float = 30.0, what: str = "") -> None:
     """Wait for a condition; AssertionError that names it where it does not come true."""
     deadline = asyncio.get_running_loop().time() + within_s
     while not condition():

@@ -14,15 +14,13 @@ from kraft.peer_frames import Outcome
 from tests.kraft.quorum_clusters import ThreadCluster
 from tests.kraft.quorum_harness import until
 
-QUICK = {"heartbeat_interval_s": 0.05, "election_timeout_min_s": 0.2, "election_timeout_max_s": 0.4}
-
 
 @pytest.fixture
 async def start_cluster(tmp_path):
     started = []
 
     async def start(*, voters: int, observers: int, running: list[int] | None = None, **settings: object):
-        cluster = ThreadCluster(tmp_path, voters=voters, observers=observers, **QUICK, **settings)
+        cluster = ThreadCluster(tmp_path, voters=voters, observers=observers, **settings)
         started.append(cluster)
         await asyncio.gather(*(cluster.start(node_id) for node_id in running or cluster.configs))
         return cluster
@@ -35,7 +33,7 @@ async def start_cluster(tmp_path):
 async def propose_many(leader, count: int, *, prefix: bytes = b"", size_bytes: int = 0) -> list[bytes]:
     commands = [prefix + b"%d" % n + bytes(size_bytes) for n in range(count)]
     for start in range(0, count, 500):
-        await asyncio.gather(*(leader.propose(command, timeout_s=20) for command in commands[start : start + 500]))
+        await asyncio.gather(*(leader.propose(command, timeout_s=30) for command in commands[start : start + 500]))
     return commands
 
 
@@ -44,9 +42,9 @@ async def test_a_fresh_observer_takes_the_snapshot_and_the_entries_behind_it(sta
     leader = await cluster.leader()
     commands = await propose_many(leader, 250)
     follower = await cluster.start(2)
-    await follower.wait_applied(leader.last_applied, timeout_s=10)
+    await follower.wait_applied(leader.last_applied, timeout_s=30)
     commands += await propose_many(leader, 20, prefix=b"later-")
-    await follower.wait_applied(leader.last_applied, timeout_s=10)
+    await follower.wait_applied(leader.last_applied, timeout_s=30)
     assert commands == cluster.machines[2].commands
     assert cluster.machines[1].indexes == cluster.machines[2].indexes
 
@@ -56,7 +54,7 @@ async def test_a_snapshot_of_many_chunks_arrives_whole(start_cluster):
     leader = await cluster.leader()
     commands = await propose_many(leader, 40, size_bytes=100_000)
     follower = await cluster.start(2)
-    await follower.wait_applied(leader.last_applied, timeout_s=20)
+    await follower.wait_applied(leader.last_applied, timeout_s=30)
     assert commands == cluster.machines[2].commands
     assert 1 == cluster.machines[2].restores
 
@@ -68,14 +66,14 @@ async def test_an_observer_keeps_up_while_voters_compact(start_cluster):
     for start in range(0, 2000, 500):
         leader = await cluster.leader()
         commands = [b"%d" % n for n in range(start, start + 500)]
-        answers = await asyncio.gather(*(leader.propose(c, timeout_s=20) for c in commands), return_exceptions=True)
+        answers = await asyncio.gather(*(leader.propose(c, timeout_s=30) for c in commands), return_exceptions=True)
         assert {type(a) for a in answers if isinstance(a, BaseException)} <= {NotLeader, OutcomeUnknown}
         acknowledged += [c for c, a in zip(commands, answers, strict=True) if not isinstance(a, BaseException)]
     assert acknowledged
     leader = await cluster.leader()
-    applied = await leader.barrier(timeout_s=20)
+    applied = await leader.barrier(timeout_s=30)
     for node_id in (4, 5):
-        await cluster.members[node_id].wait_applied(applied, timeout_s=20)
+        await cluster.members[node_id].wait_applied(applied, timeout_s=30)
         observed = cluster.machines[node_id].commands
         assert acknowledged == [command for command in observed if command in set(acknowledged)]
         assert cluster.machines[cluster.id_of(leader)].commands == observed
@@ -91,7 +89,7 @@ async def test_an_observer_follows_the_leader_and_falls_over_to_another_voter(st
     await cluster.depose(leader)
     successor = await cluster.leader()
     commands += await propose_many(successor, 10, prefix=b"later-")
-    await follower.wait_applied(successor.last_applied, timeout_s=10)
+    await follower.wait_applied(successor.last_applied, timeout_s=30)
     assert commands == cluster.machines[4].commands
     assert cluster.id_of(successor) == follower.leader_id == changes[-1].leader_id
     assert not any(change.is_leader for change in changes)
@@ -108,7 +106,7 @@ async def test_an_observer_that_reaches_no_voter_says_that_there_is_no_leader(st
     await until(lambda: cluster.members[2].leader_id is None)
     await cluster.start(1)
     leader = await cluster.leader()
-    await leader.propose(b"back", timeout_s=5)
+    await leader.propose(b"back", timeout_s=30)
     await until(lambda: cluster.machines[2].commands == [b"back"])
 
 
@@ -119,10 +117,10 @@ async def test_an_entry_reaches_a_waiting_observer_without_waiting_for_a_poll(st
     took = []
     for n in range(20):
         begun = loop.time()
-        await leader.propose(b"%d" % n, timeout_s=5)
-        await cluster.members[2].wait_applied(leader.last_applied, timeout_s=5)
+        await leader.propose(b"%d" % n, timeout_s=30)
+        await cluster.members[2].wait_applied(leader.last_applied, timeout_s=30)
         took.append(loop.time() - begun)
-    assert sorted(took)[10] < 0.2, "the long poll lasts a second"
+    assert sorted(took)[10] < 0.5, "the long poll lasts a second"
 
 
 class FakeLog:
@@ -255,11 +253,11 @@ async def test_observers_of_a_cluster_that_comes_and_goes_end_up_alike(start_clu
         await propose_many(leader, 150, prefix=b"round-%d-" % round_number)
         stopped = cluster.id_of(leader)
         await cluster.stop(stopped)
-        with contextlib.suppress(NotLeader):
-            await (await cluster.leader()).propose(b"between", timeout_s=5)
+        with contextlib.suppress(NotLeader, OutcomeUnknown):
+            await (await cluster.leader()).propose(b"between", timeout_s=30)
         await cluster.start(stopped)
     leader = await cluster.leader()
     expected = cluster.machines[cluster.id_of(leader)].commands
     for node_id in (4, 5):
-        await cluster.members[node_id].wait_applied(leader.last_applied, timeout_s=10)
+        await cluster.members[node_id].wait_applied(leader.last_applied, timeout_s=30)
         assert expected == cluster.machines[node_id].commands

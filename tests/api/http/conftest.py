@@ -94,10 +94,14 @@ async def two_nodes(cluster: FakeCluster) -> Api:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what nobody tells of."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the state of another end of a socket
             await asyncio.sleep(0.005)  # sleeps: there is no event to wait for
 
 
 def quick(**changes: Any) -> HttpSettings:
     return replace(QUICK, **changes)
+
+
+waits_for_leaders = pytest.mark.parametrize("settings", [quick(leader_wait_s=20.0)], ids=[""])
+"""For a test in which there is a leader soon: a busy machine may take its time."""

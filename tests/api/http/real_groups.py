@@ -163,7 +163,8 @@ class GroupApi(Api):
 @contextlib.asynccontextmanager
 async def group_cluster(folder: Path, *, size: int = 3, settings: HttpSettings | None = None, config: tuple = ()):
     """A cluster and its `GroupApi`."""
-    cluster = GroupCluster(folder, size=size, settings=settings or HttpSettings(), config=list(config))
+    patient = HttpSettings(leader_wait_s=20.0, unknown_topic_wait_s=2.0, fetch_timeout_s=10.0)
+    cluster = GroupCluster(folder, size=size, settings=settings or patient, config=list(config))
     try:
         await cluster.start()
         yield GroupApi(cluster)

@@ -296,4 +296,4 @@ class TestCatchingUp:
         await asyncio.wait([waiting], timeout=0.05)
         assert not waiting.done()
         await api.topic()
-        assert 200 == (await asyncio.wait_for(waiting, 5)).status
+        assert 200 == (await asyncio.wait_for(waiting, 30)).status

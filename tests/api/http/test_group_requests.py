@@ -153,7 +153,7 @@ async def test_records_come_in_every_form(api):
     await api("POST", "/topics/t", json={"records": [{"key": "k", "value": {"n": 1}, "partition": 0}]})
     client = await Client(api, nodes=(1,)).make(["t"], format="json")
     at_first = [{"topic": "t", "partition": 0, "offset": 0}]
-    assert [{"topic": "t", "key": "k", "value": {"n": 1}, "partition": 0, "offset": 0}] == await client.poll(5000)
+    assert [{"topic": "t", "key": "k", "value": {"n": 1}, "partition": 0, "offset": 0}] == await client.poll(30_000)
     again = {"offsets": at_first}
     assert 204 == (await client("POST", "/positions", json=again)).status
     (in_base64,) = await client.poll(headers={"Accept": "application/vnd.kafka.binary.v2+json"})
@@ -164,7 +164,7 @@ async def test_records_come_in_every_form(api):
     assert ("t", 0, 1, 1) == (part["topic_name"], part["partition_id"], part["next_offset"], part["high_watermark"])
     assert {"type": "STRING", "data": '{"n": 1}'} == part["records"][0]["value"]
     await api.produce("t", 0, "no json")
-    refused = await client("GET", "/records?timeout=5000")
+    refused = await client("GET", "/records?timeout=30000")
     assert (422, 42207) == (refused.status, refused.body["error_code"])
     (part,) = (await client("GET", "/records?format=string")).body["partition_data_list"]
     assert ["no json"] == [one["value"]["data"] for one in part["records"]], "what was not shown was not passed over"
@@ -172,7 +172,7 @@ async def test_records_come_in_every_form(api):
 
 async def test_members_share_and_whoever_is_not_used_gives_its_partitions_up(api, monkeypatch):
     first = await Client(api, nodes=(1,)).make(["t"])
-    second = await Client(api, nodes=(1,)).make(["t"], consumer_instance_timeout_ms=1000)
+    second = await Client(api, nodes=(1,)).make(["t"], consumer_instance_timeout_ms=3000)
 
     async def shares():
         return [len(await one.assigned()) for one in (first, second)]

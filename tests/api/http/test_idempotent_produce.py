@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from broker.errors import OutcomeUnknownError
-from tests.api.http.conftest import Api, quick
+from tests.api.http.conftest import Api, quick, waits_for_leaders
 from wire.errors import ErrorCode, RefusedError
 from wire.record_batch import build_batch
 
@@ -218,6 +218,7 @@ async def test_a_partition_that_is_not_there_and_a_record_that_is_too_large(api)
 # -- a proxying node may send it again after doubt --------------------------------------------------------------------
 
 
+@waits_for_leaders
 async def test_a_leader_that_was_lost_in_the_middle_is_asked_again_and_nothing_is_stored_twice(led_by_two):
     api = led_by_two
     api.cluster.nodes[1].append_failures = [LOST, LOST]
@@ -238,6 +239,7 @@ async def test_a_plain_produce_is_never_sent_again_after_doubt(led_by_two):
     assert 1 == len(api.cluster.records("t"))
 
 
+@waits_for_leaders
 async def test_log_append_time_does_not_hinder_the_second_try(api):
     """It is stamped into the bytes, and no producer may send it."""
     await api.topic(message_timestamp_type="LogAppendTime")

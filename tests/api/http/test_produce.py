@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import OutcomeUnknownError
 from metadata.requests import CreateTopicRequest
-from tests.api.http.conftest import quick
+from tests.api.http.conftest import quick, waits_for_leaders
 from wire.errors import ErrorCode, RefusedError
 from wire.partitioner import partition_for_key
 from wire.record_batch import build_batch
@@ -307,6 +307,7 @@ async def test_in_a_batch_every_entry_carries_its_own_outcome(api, cluster):
     assert [("a", 50003, "unknown")] == [(f["id"], f["error_code"], f["outcome"]) for f in answer.body["failures"]]
 
 
+@waits_for_leaders
 async def test_a_leader_that_is_just_being_made_known_is_waited_for(api, cluster):
     await api.topic()
     cluster.nodes[0].replica_failures += [RefusedError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "not yet")] * 3

@@ -76,7 +76,9 @@ class RealCluster:
         assert isinstance(identity, MetaProperties)
         node = Node(config, identity, read_formation(directory))
         context = KafkaContext(node, KafkaSettings())
-        http = HttpListener(create_app(node, HttpSettings()), "127.0.0.1", 0)
+        # a busy machine takes its time to hear of topics and leaders
+        patient = HttpSettings(unknown_topic_wait_s=2.0, fetch_timeout_s=10.0, drain_kept_s=3.0)
+        http = HttpListener(create_app(node, patient), "127.0.0.1", 0)
         kafka = KafkaListener(context, Listener("PLAINTEXT", "127.0.0.1", 0), is_replication=True)
         self.real[node_id] = RealNode(node, http, kafka)
         await node.start_quorum()

@@ -48,6 +48,7 @@ async def test_receipts_flow_while_the_request_is_still_open(api, cluster):
         assert b"" == await connection.read_chunk()
 
 
+@pytest.mark.parametrize("settings", [quick(first_receipt_wait_s=5.0)], ids=[""])
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 async def test_one_chunked_document_has_a_real_status(api, pieces):
     await api.topic()

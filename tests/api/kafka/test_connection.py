@@ -77,10 +77,13 @@ class TestPipelining:
     async def test_one_fetch_waits_at_a_time(self, cluster, client):
         topic = await cluster.create("t")
         for _ in range(5):
-            client.send(ApiKey.FETCH, fetch(topic.topic_id, max_wait_ms=50))
+            client.send(ApiKey.FETCH, fetch(topic.topic_id, max_wait_ms=30_000))
         (connection,) = cluster.nodes[0].listener._connections
         await until(lambda: connection._owed)
-        assert (1, 4) == (len(connection._owed), len(connection._unhandled))
+        await until(lambda: (1, 4) == (len(connection._owed), len(connection._unhandled)))
+        other = await RawClient.connect(cluster.nodes[0].listener.port)
+        await other.ask(ApiKey.PRODUCE, produce(topic.topic_id, b"ends the polls"))
+        other.close()
         assert 5 == len([await client.answer() for _ in range(5)])
 
 

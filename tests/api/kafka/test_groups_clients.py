@@ -193,7 +193,9 @@ async def test_a_static_member_that_restarts_takes_its_partitions_up_again(clust
 
 DOOMED = """
 import sys, confluent_kafka
-consumer = confluent_kafka.Consumer({"bootstrap.servers": sys.argv[1], "group.id": "g", "session.timeout.ms": 2000})
+consumer = confluent_kafka.Consumer({
+    "bootstrap.servers": sys.argv[1], "group.id": "g", "session.timeout.ms": 2000, "heartbeat.interval.ms": 200,
+})
 consumer.subscribe(["t"], on_assign=lambda _, partitions: print(len(partitions), flush=True))
 while True:
     consumer.poll(0.1)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from broker.replication.replica import Fetched, Replica
+from cli.ports import free_ports
 from logstore.log_answers import OffsetOutOfRangeError
 from metadata.image import Endpoint
 from wire.connection import RequestFrame, ServerConnection
@@ -44,8 +45,8 @@ class Doors:
 
     async def open(self) -> None:
         """At the same port each time."""
+        self.port = self.port or free_ports(1)[0]
         self._server = await asyncio.get_running_loop().create_server(lambda: Door(self), "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
         """Nobody comes in any more, and whoever was in is thrown out."""

@@ -161,13 +161,13 @@ async def test_s7_a_follower_of_another_epoch_gets_nothing_until_it_knows_better
 
 async def test_a_throttled_replica_keeps_to_its_rate_and_holds_up_nobody(tmp_path: Path) -> None:
     async with brokers(tmp_path, 2, partition_max_bytes=1024) as (one, two):
-        two.throttle.limit(20_000, now_s=asyncio.get_running_loop().time())
         adding = state_of((1, 2), in_sync_replicas=(1,), adding_replicas=(2,))
         for partition, state in enumerate((adding, state_of((1, 2)))):
             one.lead(state, partition, min_in_sync_replicas=1)
         for _ in range(30):
             await one.replica(0).append(batch(b"x" * 1000), acks=ACKS_LEADER, timeout_ms=0)
         began_s = asyncio.get_running_loop().time()
+        two.throttle.limit(20_000, now_s=began_s)
         follower = two.follow(one, adding, 0)
         two.follow(one, state_of((1, 2)), 1)
         for n in range(20):
