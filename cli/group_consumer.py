@@ -93,13 +93,13 @@ class GroupConsumer:
         """
         if not self._is_printed or self._path is None:
             return
-        self._is_printed = False
         try:
             self._client.request("POST", f"{self._path}/offsets", repeatable=True)
         except RequestFailure as failure:
             if failure.error_code != INSTANCE_GONE:
                 raise
             self._lost("the group's coordinator has changed, what was printed last may come again")
+        self._is_printed = False  # not before: Ctrl-C in the middle of it commits once more on the way out
 
     def _join(self) -> None:
         """A new instance, at whichever node answers."""

@@ -8,6 +8,10 @@ import threading
 
 import pytest
 
+from cli.bootstrap import parse_server
+from cli.data_directory import read_cluster
+from cli.group_consumer import GroupConsumer
+from cli.http_client import HttpClient
 from cli.main import run
 from tests.cli.test_real_cluster import Cluster
 
@@ -125,6 +129,33 @@ def test_a_member_commits_what_it_printed_and_hands_over_on_ctrl_c(cluster):
     (state,) = rows(cluster, "describe", "shared", "--state")
     assert ("EMPTY", 0) == (state["state"], state["members_count"]), "it has left, nobody waits for its session"
     assert {(2, 0), (1, 0)} == {(one["current_offset"], one["lag"]) for one in rows(cluster, "describe", "shared")}
+
+
+def test_a_commit_that_ctrl_c_interrupts_is_made_on_the_way_out(cluster, monkeypatch):
+    make(cluster, "cut")
+    cluster.run("produce", "cut", stdin=b"a\nb\n")
+    request, interruptions = HttpClient.request, [KeyboardInterrupt()]
+
+    def interrupted(client, method, path, **options):
+        if path.endswith("/offsets") and interruptions:
+            raise interruptions.pop()
+        return request(client, method, path, **options)
+
+    monkeypatch.setattr(HttpClient, "request", interrupted)
+    (node,) = read_cluster(cluster.folder / "kraft-data").nodes
+    client = HttpClient([parse_server(f"127.0.0.1:{node.http_port}")], timeout_s=60)
+    pulled = []
+    with (
+        contextlib.closing(client),
+        contextlib.suppress(KeyboardInterrupt),
+        GroupConsumer(client, "cut-off", ["cut"], reset="earliest", notice=print) as consumer,
+    ):
+        while len(pulled) < 2:
+            pulled += consumer.pull(wait_ms=500, max_records=None)
+        consumer.printed()
+        consumer.commit()
+    assert [] == interruptions
+    assert [(2, 0)] == [(one["current_offset"], one["lag"]) for one in rows(cluster, "describe", "cut-off")]
 
 
 @pytest.mark.long
