@@ -165,7 +165,12 @@ class Reconciler:
         if key in self._due or key not in self.replicas:
             self._require_assigned(topic_id, partition)
             self._due.pop(key, None)
-            self._reconcile(topic_id, partition)
+            try:
+                self._reconcile(topic_id, partition)
+            except RefusedError as refused:
+                if key not in self._refused:
+                    self._try_again(key, refused)
+                raise
         replica = self.replicas.get(key)
         if replica is None:
             raise RefusedError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"broker {self._broker_id} holds no such replica")

@@ -81,20 +81,24 @@ class GroupConsumer:
         pulled: list[ConsumedRecord] = []
         for part in answer["partition_data_list"]:
             pulled += from_answer(part["topic_name"], part["records"])
+        if not pulled:
+            self.printed()
+            with contextlib.suppress(Failure):  # whoever reads on begins here, and not at what is the end by then
+                self.commit(retry=False)
         return pulled
 
     def printed(self) -> None:
         """All that was pulled: the next `commit` says so."""
         self._is_printed = True
 
-    def commit(self) -> None:
+    def commit(self, *, retry: bool = True) -> None:
         """Commit where it stands, where all before was printed; also of partitions that had nothing yet, so that the
         group knows where it began with them.
         """
         if not self._is_printed or self._path is None:
             return
         try:
-            self._client.request("POST", f"{self._path}/offsets", repeatable=True)
+            self._client.request("POST", f"{self._path}/offsets", repeatable=True, retry=retry)
         except RequestFailure as failure:
             if failure.error_code != INSTANCE_GONE:
                 raise

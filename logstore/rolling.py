@@ -43,7 +43,7 @@ def roll(log: PartitionLog, base_offset: int) -> Segment:
     if old is not None and old.base_offset == base_offset:
         return old
     if old is not None and not old.size_bytes:
-        log.disk.discard_segments(log.segments.remove_from(old.base_offset))
+        log.disk.attempt(partial(log.disk.discard_segments, log.segments.remove_from(old.base_offset)))
     elif old is not None:
         _seal(log, old)
         if not log.producers.never_were:

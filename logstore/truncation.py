@@ -110,7 +110,7 @@ def _discard_from(log: PartitionLog, base_offset: int) -> None:
     removed = log.segments.remove_from(base_offset)
     log.begin_generation(removed)
     if removed:
-        log.disk.discard_segments(reversed(removed))
+        log.disk.attempt(lambda: log.disk.discard_segments(reversed(removed)))
         log.disk.attempt(lambda: log.disk.storage.fsync_directory(log.folder))
 
 

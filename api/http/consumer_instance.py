@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from api.http.errors import RETRIABLE, ApiError, bad_request
+from api.http.errors import RETRIABLE, ApiError, bad_request, topic_not_found
 from api.http.group_errors import (
     NOT_ASSIGNED,
     OTHER_PROTOCOL,
@@ -77,6 +77,11 @@ class ConsumerInstance:
     @property
     def assignment(self) -> frozenset[TopicPartition]:
         return self._assigned if self._membership is None else self._membership.assignment
+
+    @property
+    def _generation(self) -> tuple[str, int] | None:
+        """Whose offsets these are; None where it was assigned its partitions by hand."""
+        return None if self._membership is None else (self._membership.member_id, self._membership.generation_id)
 
     @property
     def has_work(self) -> bool:
@@ -228,9 +233,11 @@ class ConsumerInstance:
         fresh = [one for one in self.assignment if one not in self.positions]
         if not fresh:
             return
-        offsets = self._context.node.groups.offsets_of(self.group_id)
+        offsets, generation = self._context.node.groups.offsets_of(self.group_id), self._generation
         committed = {one: found.offset for one in fresh if (found := offsets.get(one)) is not None}
         begun = await self._begin([one for one in fresh if one not in committed])
+        if self._generation != generation:
+            return  # others may have read on and committed meanwhile: look again
         own = self.assignment
         for one, offset in (committed | begun).items():
             if one in own:
@@ -289,10 +296,18 @@ class ConsumerInstance:
     async def _commit_done(self) -> None:
         """Best effort, as automatic commits are: what fails is committed with the next one."""
         self._committed_s = asyncio.get_running_loop().time()
-        fresh = {one: CommittedOffset(at) for one, at in self._done.items() if self._committed.get(one) != at}
+        fresh = self._not_committed(self._done)
         if fresh and not self.is_lost:
             codes = await self._ask_to_commit(fresh)
             self._committed |= {one: fresh[one].offset for one in fresh if codes.get(one) is ErrorCode.NONE}
+
+    def _not_committed(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, CommittedOffset]:
+        """Of topics that exist: the offset of one that was deleted would be the next one's of that name (S17)."""
+        fresh = {one: at for one, at in positions.items() if self._committed.get(one) != at}
+        return {one: CommittedOffset(at) for one, at in fresh.items() if self._exists(one)}
+
+    def _exists(self, one: TopicPartition) -> bool:
+        return self._context.node.image.topic(one.topic) is not None
 
     async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset] | None) -> None:
         """All or none; None: all that was given out. Waits for a rebalance that is under way."""
@@ -300,8 +315,10 @@ class ConsumerInstance:
             message = f"group {self.group_id!r} is rebalancing: try again; what it gives to others is theirs to commit"
             raise ApiError(503, RETRIABLE, message)
         if offsets is None:
-            fresh = (item for item in self.positions.items() if self._committed.get(item[0]) != item[1])
-            offsets = {one: CommittedOffset(at) for one, at in fresh}
+            offsets = self._not_committed(self.positions)
+        for one in offsets:
+            if not self._exists(one):
+                raise topic_not_found(one.topic)
         if self._membership is not None:
             self.check_owned(offsets)
         if not offsets:
@@ -314,7 +331,9 @@ class ConsumerInstance:
             raise ApiError(503, RETRIABLE, message)
         if refused is not ErrorCode.NONE:
             raise refused_by_coordinator(refused, self.group_id)
-        self._committed |= {one: committed.offset for one, committed in offsets.items()}
+        said = {one: committed.offset for one, committed in offsets.items()}
+        self._committed |= said
+        self._done |= said  # else the next automatic commit would take it back
 
     async def _ask_to_commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> Codes:
         member, who = self._membership, (NO_MEMBER, None, NO_GENERATION)

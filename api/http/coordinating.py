@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from api.http.bodies import read_body
 from api.http.context import context_of
-from api.http.errors import StaleRouteError, bad_request
+from api.http.errors import ApiError, Outcome, StaleRouteError, bad_request
 from api.http.forwarding import Relayed
 from api.http.group_errors import coordinator_away, group_not_found
 from api.http.in_flight import held_by_request
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.http.context import Context
-    from api.http.errors import ApiError
     from metadata.image import Broker
 
 T = TypeVar("T")
@@ -159,5 +158,10 @@ async def _hand_on(
     answer = await (asking if is_repeatable else while_client_listens(request, asking))
     if not answer.body:
         return no_content()
-    held_by_request().take(len(answer.body))
+    try:
+        held_by_request().take(len(answer.body))
+    except ApiError as error:
+        if not is_repeatable:
+            error.outcome = Outcome.UNKNOWN  # it was done: what it gave out was for an answer that nobody gets
+        raise
     return body_reply(answer.body, content_type=answer.headers["Content-Type"], status=answer.status)

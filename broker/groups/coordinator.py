@@ -10,6 +10,7 @@ Invariants:
 - a group without members, offsets and a record in the log is forgotten: nobody can fill memory with names for long.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -49,6 +50,8 @@ class GroupCoordinator:
         self.effects = Effects()
         self.groups: dict[str, Group] = {}
         self._settings = settings
+        self._under_way: dict[str, Counter[TopicPartition]] = {}
+        """By group: of which partitions offsets are in the log and not committed yet."""
 
     # ---- members
 
@@ -163,8 +166,14 @@ class GroupCoordinator:
         more: Iterable[LogRecord] = (),
     ) -> None:
         """Into the log, and, when they are safe there, into the group; None deletes."""
+        kept = [partition for partition, offset in offsets.items() if offset is not None]
+
+        def appended() -> None:
+            if kept:
+                self._under_way.setdefault(group.group_id, Counter()).update(kept)
 
         def committed(now: Now) -> None:
+            self._no_more_under_way(group.group_id, kept)
             present = self.groups.get(group.group_id) or self._new(group.group_id, now)
             for partition, offset in offsets.items():
                 if offset is None:
@@ -179,7 +188,13 @@ class GroupCoordinator:
             self._forget_if_nothing(group)
 
         records = [offset_record(group.group_id, partition, offset) for partition, offset in offsets.items()]
-        self.effects.writes.append(Write([*records, *more], committed, failed))
+        self.effects.writes.append(Write([*records, *more], committed, failed, appended))
+
+    def _no_more_under_way(self, group_id: str, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._under_way[group_id] -= Counter(partitions)
+            if not self._under_way[group_id]:
+                del self._under_way[group_id]
 
     def offsets_of(self, group_id: str) -> GroupOffsets:
         """What the group has committed; nothing for a group that is not known."""
@@ -262,8 +277,12 @@ class GroupCoordinator:
             self._forget_if_nothing(group)
 
     def expire_offsets(self, group_ids: Iterable[str], now: Now) -> None:
-        """Drop what nobody is going to ask for of these groups, and those that have nothing left."""
+        """Drop what nobody is going to ask for of these groups, and those that have nothing left.
+
+        Not what is being committed anew: the deletion would come behind it in the log.
+        """
         for group in filter(None, map(self.known, group_ids)):
+            under_way = self._under_way.get(group.group_id, ())
             is_managed = group.protocol_type is not None and group.state is GroupState.EMPTY
             expired = group.offsets.expired(
                 wall_ms=now.wall_ms,
@@ -271,17 +290,21 @@ class GroupCoordinator:
                 idle_since_ms=group.state_since_ms if is_managed else None,
                 in_use=self._topics_in_use(group),
             )
-            self._delete_unused(group, expired)
+            self._delete_unused(group, [one for one in expired if one not in under_way])
 
     def forget_topics(self, names: Iterable[str]) -> None:
-        """These topics were deleted: whoever makes one of the same name does not get their offsets (S17)."""
-        names = list(names)
+        """These topics were deleted: whoever makes one of the same name does not get their offsets (S17).
+
+        Nor those that are being committed: their deletion comes behind them in the log.
+        """
+        names = dict.fromkeys(names)
         for group in list(self.groups.values()):
             if group.state is not GroupState.DEAD:
-                self._delete_unused(group, group.offsets.of_topics(names))
+                under_way = (one for one in self._under_way.get(group.group_id, ()) if one.topic in names)
+                self._delete_unused(group, list(dict.fromkeys([*group.offsets.of_topics(names), *under_way])))
 
     def _delete_unused(self, group: Group, offsets: list[TopicPartition]) -> None:
-        has_all = len(offsets) == len(group.offsets)
+        has_all = {one for one, _ in group.offsets} <= set(offsets)
         if has_all and group.state is GroupState.EMPTY and (offsets or group.stored_count):
             self._bury(group, offsets, lambda _: None)
         elif offsets:
@@ -332,5 +355,6 @@ class GroupCoordinator:
         return ErrorCode.COORDINATOR_NOT_AVAILABLE if is_dead else ErrorCode.NONE
 
     def _forget_if_nothing(self, group: Group) -> None:
-        if group.is_nothing and self.groups.get(group.group_id) is group:
+        is_nothing = group.is_nothing and group.group_id not in self._under_way
+        if is_nothing and self.groups.get(group.group_id) is group:
             del self.groups[group.group_id]

@@ -60,6 +60,8 @@ class Write:
     records: list[LogRecord]
     committed: Committed
     failed: Failed
+    appended: Callable[[], None] = lambda: None
+    """Called once they are in the log, where they may wait for long to be committed."""
 
 
 @dataclass(slots=True)

@@ -212,6 +212,7 @@ class Shard:
             logger().warning("group not written", log=self.replica.name, reason=error.message)
             write.failed(code_for_members(error.code), self.now())
             return
+        write.appended()
         appended = _Appended(last_offset, write)
         self._pending.append(appended)
         if self.replica.high_watermark > last_offset:
@@ -274,7 +275,9 @@ class Shard:
 
     def _tick(self) -> None:
         self._timer = None
-        if self.leads and self.is_loaded:
+        if not self.leads:
+            self.resign()  # nobody says so where a disk failed that nobody else has a replica on (L1)
+        elif self.is_loaded:
             self.tell(lambda core, now: core.expire(now))
 
 

@@ -62,8 +62,11 @@ async def test_s11_s18_a_follower_that_finds_itself_damaged_begins_anew_while_it
         assert [*(b"%d" % n for n in range(10)), b"x"] == values_of(replica)
 
 
-async def test_l1_what_a_full_disk_refused_is_made_when_there_is_room(tmp_path: Path, monkeypatch) -> None:
-    """Nothing else happens to the partition meanwhile: nobody says that there is room."""
+@pytest.mark.parametrize("is_asked_for", [False, True])
+async def test_l1_what_a_full_disk_refused_is_made_when_there_is_room(
+    tmp_path: Path, monkeypatch, *, is_asked_for: bool
+) -> None:
+    """Nothing else happens to the partition meanwhile: nobody says that there is room, but somebody may ask for it."""
     monkeypatch.setattr("broker.reconciler.TRY_AGAIN_S", 0.1)
     create_log, full = LogDirectory.create_log, True
 
@@ -76,6 +79,10 @@ async def test_l1_what_a_full_disk_refused_is_made_when_there_is_room(tmp_path: 
     async with three_nodes(tmp_path, *PATIENT) as three:
         topic_id = await create(three.nodes[1], "pay", replication_factor=3, min_insync_replicas="2")
         await until(lambda: 3 not in three.state(topic_id).in_sync_replicas)
+        if is_asked_for:
+            three.nodes[3]._reconciler._look_at_refused()
+            with pytest.raises(RefusedError, match="no space"):
+                three.nodes[3].replica(topic_id, 0)
         full = False
         await three.all_in_sync(topic_id)
 

@@ -158,6 +158,19 @@ def test_a_commit_that_ctrl_c_interrupts_is_made_on_the_way_out(cluster, monkeyp
     assert [(2, 0)] == [(one["current_offset"], one["lag"]) for one in rows(cluster, "describe", "cut-off")]
 
 
+def test_who_has_waited_for_news_and_printed_nothing_yet_misses_none(cluster):
+    """The group begins where it waited: whoever reads on would begin at what is the end by then."""
+    make(cluster, "news")
+    cluster.run("produce", "news", stdin=b"old\n")
+    for _ in range(30):
+        assert 5 == refusal(cluster, "consume", "news", "-g", "waits", "--timeout", "1")[0]
+        if 0 == here(cluster, "group", "describe", "waits")[0]:
+            break
+    assert [(1, 0)] == [(one["current_offset"], one["lag"]) for one in rows(cluster, "describe", "waits")]
+    cluster.run("produce", "news", stdin=b"new\n")
+    assert b"new\n" == cluster.run("consume", "news", "-g", "waits", "-n", "1", "--timeout", "30")
+
+
 @pytest.mark.long
 def test_two_members_share_the_partitions_and_print_each_record_once(cluster):
     make(cluster, "split", "-p", "4")

@@ -74,6 +74,27 @@ def test_a_cut_that_the_disk_refuses_takes_the_directory_offline_and_loses_nothi
     assert log.damaged_from is None
 
 
+@pytest.mark.parametrize("offset", [0, 4])
+def test_s19_a_segment_that_cannot_be_taken_away_takes_the_directory_offline(offset):
+    """Half cut it would take the leader's records behind what should have gone, and count them as its own (S1, S6)."""
+    storage, owner, log = a_synced_log()
+    storage.fail("rename", errno.EIO, path=".log")
+    with pytest.raises(OSError, match="Input/output"):
+        log.truncate_to(offset)
+    assert owner.directory.is_offline
+
+
+def test_s19_an_empty_segment_that_cannot_be_taken_away_takes_the_directory_offline():
+    storage = SimulatedStorage()
+    owner = Owner(storage).open(CONFIG)
+    log = owner.log(config=CONFIG)
+    log.truncate_fully_and_start_at(3)
+    storage.fail("rename", errno.EIO, path=".log")
+    with pytest.raises(OSError, match="Input/output"):
+        log.roll(5)
+    assert owner.directory.is_offline
+
+
 def test_a_cut_forgets_epochs_and_offsets_beyond_it():
     _, _, log = a_synced_log()
     log.advance_high_watermark(8)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FAILING = (
     ("fdatasync", ".log"), ("fdatasync", ".log"), ("fdatasync", ".log"), ("pwrite", ".log"), ("pwrite", "checkpoint"),
-    ("rename", ""), ("fsync_directory", ""), ("truncate", ".log"),
+    ("rename", ""), ("rename", ".log"), ("fsync_directory", ""), ("truncate", ".log"),
 )  # fmt: skip
 DEADLY = ("", "", "", "checkpoint", "checkpoint", ".log", ".snapshot", ".deleted")
 """In writes to which files processes die."""

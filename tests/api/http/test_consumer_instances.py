@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import time
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Consumer
 
+from api.http import coordinating
+from api.http.errors import THROTTLED, ApiError
 from api.http.instances import INSTANCES
 from tests.api.http.real_groups import C, group_cluster
 from tests.api.kafka.real_cluster import until
@@ -115,6 +118,23 @@ async def test_a_long_poll_ends_as_soon_as_there_is_something(api):
     await api("POST", "/topics/t", json={"records": [{"key": "k", "value": {"n": 1}, "partition": 1}]})
     assert [{"topic": "t", "key": "k", "value": {"n": 1}, "partition": 1, "offset": 0}] == await polling
     assert time.monotonic() - began_s < 20
+
+
+async def test_an_answer_that_finds_no_room_on_its_way_is_in_doubt(api, monkeypatch):
+    """The coordinator has given the records out: who asked again would go on behind them."""
+    await api.ready("t", 1)
+    client = await Client(api).make(["t"])
+    coordinator = api.cluster.nodes[0].groups.coordinator_of("g").broker_id
+    between = next(node for node in (1, 2, 3) if node != coordinator)
+
+    def refuse(_: int) -> None:
+        raise ApiError(429, THROTTLED, "full")
+
+    monkeypatch.setattr(coordinating, "held_by_request", lambda: SimpleNamespace(take=refuse))
+    poll = await client("GET", "/records?timeout=0", node=between)
+    assert (429, "unknown") == (poll.status, poll.body["outcome"])
+    look = await client("GET", "/subscription", node=between)
+    assert (429, None) == (look.status, look.body.get("outcome"))
 
 
 async def test_nothing_is_given_out_to_a_client_that_has_gone(api):

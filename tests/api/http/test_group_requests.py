@@ -7,9 +7,9 @@ import pytest
 
 from api.http import consumer_instance, instance_records, instances
 from broker.groups.member import Joining
-from broker.groups.offsets import TopicPartition
+from broker.groups.offsets import CommittedOffset, TopicPartition
 from tests.api.http.real_groups import C, group_cluster
-from tests.api.http.test_consumer_instances import Client
+from tests.api.http.test_consumer_instances import Client, instance_of
 from tests.api.kafka.real_cluster import until
 from wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 
@@ -168,6 +168,51 @@ async def test_records_come_in_every_form(api):
     assert (422, 42207) == (refused.status, refused.body["error_code"])
     (part,) = (await client("GET", "/records?format=string")).body["partition_data_list"]
     assert ["no json"] == [one["value"]["data"] for one in part["records"]], "what was not shown was not passed over"
+
+
+async def test_what_a_client_committed_is_not_taken_back_by_an_automatic_commit(api):
+    await api.produce("t", 0, *"abc")
+    client = await Client(api, nodes=(1,)).make(["t"], auto_commit_enable=True)
+    assert [*"abc"] == await client.values(3)
+    assert 204 == (await client("POST", "/offsets")).status
+    assert 3 == (await api.committed("g"))["t", 0]
+    assert 204 == (await client("DELETE", "/subscription")).status
+    assert 3 == (await api.committed("g"))["t", 0]
+
+
+async def test_s17_nothing_is_committed_of_a_topic_that_is_gone(api):
+    await api.produce("t", 0, *"abc")
+    client = await Client(api, nodes=(1,)).make()
+    one = {"topic": "t", "partition": 0}
+    assert 204 == (await client("POST", "/assignments", json={"partitions": [one]})).status
+    assert [*"abc"] == await client.values(3)
+    assert 204 == (await api("DELETE", f"{C}/topics/t")).status
+    assert 204 == (await client("POST", "/offsets")).status
+    refused = await client("POST", "/offsets", json={"offsets": [one | {"offset": 1}]})
+    assert (404, 40401) == (refused.status, refused.body["error_code"])
+    assert api.cluster.nodes[0].groups.offsets_of("g").get(TopicPartition("t", 0)) is None
+
+
+async def test_what_others_committed_while_a_position_was_looked_for_is_where_it_begins(api, monkeypatch):
+    """L1: else what they had read is read again, and the next commit moves the group back."""
+    await api.produce("t", 0, *"abcde")
+    assert 200 == (await api.commit("g", {("t", 0): 1})).status
+    client = await Client(api, nodes=(1,)).make(["t"])
+    await until(lambda: instance_of(api, client).assignment)
+    instance = instance_of(api, client)
+    generation_id = instance._membership.generation_id
+
+    async def meanwhile(partitions):
+        await instance._ask_to_commit({TopicPartition("t", 0): CommittedOffset(4)})
+        instance._membership.generation_id += 2
+        return dict.fromkeys(partitions, 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instance, "_begin", meanwhile)
+        await instance.find_positions()
+    instance._membership.generation_id = generation_id
+    await instance.find_positions()
+    assert {TopicPartition("t", 0): 4, TopicPartition("t", 1): 0} == instance.positions
 
 
 async def test_members_share_and_whoever_is_not_used_gives_its_partitions_up(api, monkeypatch):

@@ -172,7 +172,9 @@ class Conversation:
     def carry_out(self) -> None:
         effects = self.core.effects
         while effects.writes or effects.answers:
-            self.in_doubt += effects.take_writes()
+            for write in effects.take_writes():
+                write.appended()
+                self.in_doubt.append(write)
             for call, answer in effects.take_answers():
                 assert call not in self.answers, f"call {call} is answered twice"
                 self.answers[call] = answer

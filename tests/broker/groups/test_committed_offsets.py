@@ -128,6 +128,35 @@ def test_offsets_of_a_deleted_topic_are_not_for_the_next_of_that_name():
     assert (None, 4) == (told.offset(), told.offset("u")) == (told.successor().offset(), told.successor().offset("u"))
 
 
+def test_what_is_being_committed_anew_is_not_dropped_for_its_age():
+    """The deletion would lie behind the commit in the log, and take it back once it was acknowledged."""
+    told = Conversation(offsets_retention_ms=DAY_MS)
+    told.commit(3)
+    told.now_ms += 2 * DAY_MS
+    told.is_prompt = False
+    call = told.commit(7)
+    expire_offsets(told)
+    told.commit_log()
+    assert (NONE, 7, 7) == (told.code(call), told.offset(), told.successor().offset())
+    told.now_ms += 2 * DAY_MS
+    expire_offsets(told)
+    told.commit_log()
+    assert None is told.offset()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_s17_what_is_being_committed_of_a_deleted_topic_goes_with_it(is_late):
+    told = Conversation(is_prompt=False)
+    told.commit(7)
+    told.commit(4, topic="u")
+    if is_late:
+        told.in_doubt[0].failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, told.now)
+    told.core.forget_topics(["t"])
+    told.carry_out()
+    told.commit_log()
+    assert (None, 4) == (told.offset(), told.offset("u")) == (told.successor().offset(), told.successor().offset("u"))
+
+
 def test_offsets_of_a_topic_that_was_deleted_while_nobody_coordinated():
     told = Conversation()
     told.commit(3)

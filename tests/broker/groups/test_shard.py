@@ -159,6 +159,15 @@ async def test_with_the_leadership_goes_everybody_who_waits(driven):
     assert 5 == driven.offset, "a shard that is over changes no more"
 
 
+async def test_l1_whoever_waits_for_a_group_is_told_when_its_log_failed_without_a_word():
+    """As where the only replica's disk has failed: nobody else leads it, so nobody brings news."""
+    driven = await Driven(initial_rebalance_delay_ms=50).load()
+    joining = driven.join()
+    driven.log.leader_epoch = -1
+    assert ErrorCode.NOT_COORDINATOR is await asyncio.wait_for(joining, 30)
+    assert driven.shard.is_over
+
+
 async def test_who_hangs_up_is_no_member_any_more(driven):
     driven.join()
     waiting = driven.join()
