@@ -65,7 +65,8 @@ def truncate_fully_and_start_at(log: PartitionLog, offset: int) -> None:
     first = log.segments[0].base_offset if len(log.segments) else log.log_start_offset
     _secure_names(log)
     log.compaction.clean_end_offset = 0
-    _lower_recovery_point(log, RecoveryPoint(min(first, log.log_start_offset), first, 0))
+    lowest = min(first, log.log_start_offset, offset)
+    _lower_recovery_point(log, RecoveryPoint(lowest, lowest, 0))
     log.producers.discard_snapshots(NO_OFFSET)
     _discard_from(log, 0)
     log.producers.begin_anew(offset)

@@ -16,7 +16,7 @@ from tests.faults.history import Creation, counts
 from tests.faults.workload import Workload
 
 PARTITIONS = 4
-LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "45"))
+LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "30"))
 
 
 def begin(cluster: Cluster, chance: random.Random) -> Workload:
@@ -93,7 +93,7 @@ def test_three_nodes_keep_every_acknowledged_record_and_topic(form: Form, chance
 @pytest.mark.parametrize("nodes", [1, 3])
 @pytest.mark.parametrize("segment_bytes", ["1073741824", "65536"])
 def test_minutes_of_kills_lose_nothing(form: Form, chance: random.Random, nodes: int, segment_bytes: str):
-    """KRAFT_FAULT_SECONDS (45): how long each of these runs. Small segments roll and checkpoint all the time."""
+    """KRAFT_FAULT_SECONDS (30): how long each of these runs. Small segments roll and checkpoint all the time."""
     cluster = form(
         nodes,
         f"log.segment.bytes={segment_bytes}",

@@ -141,7 +141,7 @@ def test_a_fetch_from_a_paused_leader_is_answered(paused: Paused):
         )
         assert timed(lambda: fetched.append(client.get(f"{path}/0/offset"))) < SLACK_S
         assert [503, 503] == [answer.status for answer in fetched]
-        send, _ = client.send_batch("orders", paused.free, ("elsewhere",))
+        send, _ = client.send_batch("orders", paused.free, ("elsewhere",), timeout_ms=50_000)  # a follower is paused
         assert send.outcome is Outcome.ACKNOWLEDGED
 
 

@@ -22,7 +22,7 @@ from tests.faults.tally import longest_silence_s
 TOPIC = "payments"
 PARTITIONS = 6
 STRIKE_S_MAX = 10.0
-LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "45"))
+LONG_S = float(os.environ.get("KRAFT_FAULT_SECONDS", "30"))
 
 
 def begin(form: Form, chance: random.Random) -> tuple[Cluster, ReplicatedWorkload]:
@@ -89,7 +89,7 @@ def test_all_killed_at_once_recover_without_an_operator(form: Form, chance: rand
 def test_minutes_of_kills_and_pauses_lose_nothing(tmp_path: Path, chance: random.Random, segment_bytes: str):
     """One node at a time; at times the next one before the last one is in sync again, unlike in a campaign.
 
-    KRAFT_FAULT_SECONDS (45): how long each of these runs; for hours there is scripts/faults.
+    KRAFT_FAULT_SECONDS (30): how long each of these runs; for hours there is scripts/faults.
     """
     settings = f"log.segment.bytes={segment_bytes}", "log.flush.offset.checkpoint.interval.ms=500"
     with battlefield(tmp_path / "cluster", 3, chance, *settings, can_fail_calls=False) as field:

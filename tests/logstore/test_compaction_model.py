@@ -220,5 +220,5 @@ def test_longer_histories_of_a_compacted_log():
     """Cleanings that a crash interrupts between two segments, and those after them."""
     run_state_machine_as_test(
         CompactedLogAgainstList,
-        settings=settings(TestCompactedLogAgainstList.settings, max_examples=800, stateful_step_count=50),
+        settings=settings(TestCompactedLogAgainstList.settings, max_examples=500, stateful_step_count=50),
     )

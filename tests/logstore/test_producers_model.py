@@ -263,5 +263,5 @@ TestProducersAgainstModel.settings = settings(
 def test_longer_histories_of_producers():
     run_state_machine_as_test(
         ProducersAgainstModel,
-        settings=settings(ProducersAgainstModel.TestCase.settings, max_examples=1500, stateful_step_count=60),
+        settings=settings(ProducersAgainstModel.TestCase.settings, max_examples=900, stateful_step_count=60),
     )

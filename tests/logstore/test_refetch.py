@@ -1,11 +1,13 @@
 """A damaged replica that is copied anew from its leader is whole afterwards, whatever happens on the way (S10, S18)."""
 
+import contextlib
 import errno
 from random import Random
 
 import pytest
 
 from logstore.log_config import LogConfig
+from logstore.partition_log import PartitionLog
 from tests.logstore.owner import TOPIC_ID, Owner, append, batch, copied, read_all
 from tests.logstore.simulated_storage import SimulatedStorage
 from wire.errors import ErrorCode, RefusedError
@@ -204,6 +206,25 @@ def test_s19_a_failed_sync_of_the_folder_while_a_log_begins_anew_takes_the_direc
         with pytest.raises(OSError, match="Input/output error"):
             log.truncate_fully_and_start_at(5)
         assert owner.directory.is_offline, number
+
+
+def test_s18_a_log_that_dies_while_it_begins_anew_at_a_lower_offset_is_not_damaged(monkeypatch):
+    """As where it began in the middle of its leader's first batch, and begins where that batch does instead."""
+    storage = SimulatedStorage()
+    log = Owner(storage).open(CONFIG).log(config=CONFIG)
+    log.truncate_fully_and_start_at(5)
+    restart_at = PartitionLog.restart_at
+
+    def die_after_it(log, offset):
+        restart_at(log, offset)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(PartitionLog, "restart_at", die_after_it)
+        log.truncate_fully_and_start_at(3)
+    storage.kill()
+    log = Owner(storage).open(CONFIG).directory.logs[TOPIC_ID, 0]
+    assert (3, 3, None) == (log.log_start_offset, log.log_end_offset, log.damaged_from)
 
 
 # ---- a folder that comes back

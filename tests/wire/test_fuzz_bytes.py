@@ -91,7 +91,7 @@ def test_noise_is_read_or_refused(data):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @given(seed=SEEDS)
-@settings(max_examples=15_000, deadline=None)
+@settings(max_examples=10_000, deadline=None)
 def test_mutated_conversations_are_read_or_refused_for_longer(seed):
     note(f"seed={seed}")
     hurt(seed)

@@ -16,7 +16,7 @@ from tests.broker.replication.model_run import run
 
 FIRST_SEED = int(os.environ.get("KRAFT_TEST_SEED", "0")) * 10_000
 FAST_SEEDS = 10
-LONG_SEEDS = 500
+LONG_SEEDS = 300
 
 
 def show(line: str) -> None:
