@@ -316,9 +316,8 @@ class ConsumerInstance:
             raise ApiError(503, RETRIABLE, message)
         if offsets is None:
             offsets = self._not_committed(self.positions)
-        for one in offsets:
-            if not self._exists(one):
-                raise topic_not_found(one.topic)
+        elif (gone := next((one for one in offsets if not self._exists(one)), None)) is not None:
+            raise topic_not_found(gone.topic)
         if self._membership is not None:
             self.check_owned(offsets)
         if not offsets:

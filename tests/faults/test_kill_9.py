@@ -46,9 +46,8 @@ def judge(cluster: Cluster, workload: Workload) -> None:
     created = [operation for operation in workload.history if isinstance(operation, Creation)]
     for node in cluster.nodes.values():
         with node.client() as client:
-            with contextlib.suppress(
-                AssertionError
-            ):  # it may hear of the last ones a moment after the node that said so
+            # it may hear of the last ones a moment after the node that said so
+            with contextlib.suppress(AssertionError):
                 wait_until(lambda client=client: not check_topics(created, client.topics()), "it knows every topic")
             assert [] == check_topics(created, client.topics()), f"asked of node {node.node_id}"
 
